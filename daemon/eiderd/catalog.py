@@ -1,0 +1,217 @@
+"""Which backups exist: the manifests in the backup folder. There is no other record.
+
+A backup is three files: `backup-ID.tar.gz`, `backup-ID.tar.gz.sha256` (as `sha256sum -c` reads it) and
+the manifest `backup-ID.json`. The manifest is renamed into place last: it is the commit point. Until
+then everything stands in `.staging/ID/`, where a manifest means that all the rest is complete and
+proven; a run that was killed in the middle is finished, or its remains removed, by the next one.
+
+The last line of a manifest is a seal, the SHA-256 of every byte before it: a manifest that was edited
+by hand is not believed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from eiderd.errors import NoSuchBackup, VerificationFailed
+from eiderd.model import FORMAT, Backup, Unreadable
+from eiderd.outside import files
+
+if TYPE_CHECKING:
+    import datetime
+
+LATEST: Final = "latest"
+LATEST_ARCHIVE: Final = "backup-latest.tar.gz"
+_STAGING: Final = ".staging"
+_ID: Final = re.compile(r"\d{8}-\d{6}(-[1-9]\d*)?")
+_SEAL: Final = b',\n "seal": "'
+_MANIFEST: Final = TypeAdapter(Backup)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What the folder holds: backups by sequence number, oldest first, and manifests to doubt."""
+
+    backups: tuple[Backup, ...]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def newest_verified(self) -> Backup | None:
+        return next((backup for backup in reversed(self.backups) if backup.verified), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A backup that is being made: its names, and the private folder it is made in."""
+
+    id: str
+    sequence: int
+    folder: Path
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / archive_name(self.id)
+
+
+def archive_name(id_: str) -> str:
+    return f"backup-{id_}.tar.gz"
+
+
+def manifest_name(id_: str) -> str:
+    return f"backup-{id_}.json"
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def read(directory: Path) -> Listing:
+    """Return what `directory` holds. Raise StoreUnavailable when it cannot be read."""
+    backups: list[Backup] = []
+    unreadable: list[Unreadable] = []
+    with files.writing_to(directory):
+        paths = sorted(directory.glob("backup-*.json")) if directory.exists() else []
+        for path in paths:
+            found = _believe(path.read_bytes(), id_=path.stem.removeprefix("backup-"))
+            if isinstance(found, Backup):
+                backups.append(found)
+            else:
+                unreadable.append(found)
+    backups.sort(key=lambda backup: backup.sequence)
+    return Listing(backups=tuple(backups), unreadable=tuple(unreadable))
+
+
+def _believe(data: bytes, *, id_: str) -> Backup | Unreadable:
+    """Parse a manifest, unless anything about it is odd."""
+    body, seal, rest = data.rpartition(_SEAL)
+    if not seal or rest != f'{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode():
+        return Unreadable(id=id_, problem="its manifest was changed: the seal does not fit")
+    try:
+        backup = _MANIFEST.validate_json(body + b"}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        return Unreadable(id=id_, problem=f"its manifest cannot be read: {place}: {first['msg']}")
+    if backup.format > FORMAT:
+        return Unreadable(id=id_, problem=f"a newer eiderd wrote it (format {backup.format})")
+    # Names are never taken from the document: a path in there could lead anywhere.
+    if backup.id != id_ or backup.archive != archive_name(id_) or not _ID.fullmatch(id_):
+        return Unreadable(id=id_, problem=f"its manifest is that of {backup.id!r}")
+    return backup
+
+
+def find(directory: Path, name: str) -> Backup:
+    """Given an id, a file name of a backup, or `latest` (the newest verified), return that backup.
+
+    Raise NoSuchBackup, or VerificationFailed for one whose manifest cannot be believed.
+    """
+    listing = read(directory)
+    wanted = Path(name).name.removeprefix("backup-")
+    for suffix in (".sha256", ".json", ".tar.gz"):
+        wanted = wanted.removesuffix(suffix)
+    if wanted == LATEST and listing.newest_verified:
+        return listing.newest_verified
+    for backup in listing.backups:
+        if backup.id == wanted:
+            return backup
+    for other in listing.unreadable:
+        if other.id == wanted:
+            raise VerificationFailed(
+                f"backup {wanted}: {other.problem}",
+                hint=f"Prove the archive by itself: eider verify {directory / archive_name(wanted)}",
+            )
+    what = "a verified backup" if wanted == LATEST else f"a backup {name!r}"
+    raise NoSuchBackup(f"there is not {what} in {directory}", hint="See what there is: eider list")
+
+
+# Writing ----------------------------------------------------------------------------------------
+
+
+def draft(directory: Path, *, created_at: datetime.datetime) -> Draft:
+    """Begin a backup: choose its id and sequence number, make its staging folder."""
+    listing = read(directory)
+    taken = [backup.sequence for backup in listing.backups]
+    stem = created_at.strftime("%Y%m%d-%H%M%S")
+    number = 1
+    while True:
+        id_ = stem if number == 1 else f"{stem}-{number}"
+        names = (archive_name(id_), manifest_name(id_))
+        if not any((directory / name).exists() for name in names):
+            break
+        number += 1
+    folder = files.private_folder(directory / _STAGING / id_)
+    return Draft(id=id_, sequence=max(taken, default=0) + 1, folder=folder)
+
+
+def commit(directory: Path, backup: Backup) -> None:
+    """Make a staged and proven backup one that counts. Its archive is synced already."""
+    folder = directory / _STAGING / backup.id
+    with files.writing_to(directory):
+        sidecar = f"{backup.sha256}  {backup.archive}\n"
+        files.write_new(folder / f"{backup.archive}.sha256", sidecar.encode())
+        files.sync_folder(folder)
+        # From here on the staged backup is whole, and a later run will finish what this one began.
+        files.replace(folder / manifest_name(backup.id), sealed(backup))
+        _move(directory, folder)
+        point_latest(directory)
+
+
+def _move(directory: Path, folder: Path) -> None:
+    """Rename a whole staged backup into place, its manifest last. May be repeated at any point."""
+    id_ = folder.name
+    archive = archive_name(id_)
+    for name in (archive, f"{archive}.sha256"):
+        if (folder / name).exists():
+            (folder / name).replace(directory / name)
+    files.sync_folder(directory)
+    (folder / manifest_name(id_)).replace(directory / manifest_name(id_))
+    files.sync_folder(directory)
+    files.remove_tree(folder)
+
+
+def discard(draft: Draft) -> None:
+    """Remove what a run that failed had staged."""
+    files.remove_tree(draft.folder)
+
+
+def recover(directory: Path) -> None:
+    """Finish or remove what an earlier run left in staging. Only under the store lock."""
+    staging = directory / _STAGING
+    if staging.is_dir():
+        with files.writing_to(directory):
+            for folder in sorted(staging.iterdir()):
+                if (folder / manifest_name(folder.name)).exists():
+                    _move(directory, folder)
+                else:
+                    files.remove_tree(folder)
+            point_latest(directory)
+
+
+def point_latest(directory: Path) -> None:
+    """Let `backup-latest.tar.gz` be the newest verified archive."""
+    newest = read(directory).newest_verified
+    link = directory / LATEST_ARCHIVE
+    with files.writing_to(directory):
+        if newest is None:
+            link.unlink(missing_ok=True)
+        elif not link.is_symlink() or link.readlink() != Path(newest.archive):
+            files.point(link, newest.archive)
+
+
+def rewrite(directory: Path, backup: Backup) -> None:
+    """Record what has become known of a backup."""
+    with files.writing_to(directory):
+        files.replace(directory / manifest_name(backup.id), sealed(backup))
+        point_latest(directory)
+
+
+def sealed(backup: Backup) -> bytes:
+    body = _MANIFEST.dump_json(backup, indent=1).removesuffix(b"\n}")
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+
+

@@ -1,0 +1,144 @@
+"""Take a backup: refresh the mirror, archive it, prove the archive and its database, commit.
+
+It counts only when it is proven. What cannot be proven is kept and listed as `unverified`, because
+an exact copy of a database that does not come back is still the best there is of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from eiderd import __version__, catalog, proof
+from eiderd.errors import VerificationFailed
+from eiderd.model import Backup, Consistency, Content, Ending, Level, Outcome, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from eiderd.evidence import Captured, Checked, Member, Opened, Packed
+
+
+class Pack(Protocol):
+    """Archive the mirrored files and the extra ones."""
+
+    def __call__(
+        self, *, target: Path, captured: Captured, manifest: Mapping[str, object]
+    ) -> Packed: ...
+
+
+class Check(Protocol):
+    """Read an archive back, writing nothing."""
+
+    def __call__(
+        self, *, archive: Path, sha256: str, members: tuple[Member, ...], id_: str
+    ) -> Checked: ...
+
+
+class Together(Protocol):
+    """Run both at once and return both results."""
+
+    def __call__(
+        self, one: Callable[[], Checked], other: Callable[[], Opened], /
+    ) -> tuple[Checked, Opened]: ...
+
+
+def run(
+    *,
+    now: Callable[[], datetime.datetime],
+    source: Path,
+    directory: Path,
+    note: str,
+    refresh: Callable[[], Captured],
+    pack: Pack,
+    check: Check,
+    open_mirror: Callable[[], Opened],
+    together: Together,
+) -> Outcome[Backup]:
+    """Return the backup, `verified` or `unverified`. Whatever fails leaves no trace behind.
+
+    The archive is written and read back while an engine reads the mirror it was written from: the
+    members' SHA-256 prove that both are the same bytes.
+
+    Raise what the steps raise; VerificationFailed when the archive did not come back from disk as
+    it was written.
+    """
+    captured = refresh()
+    consistency = _consistency(captured)
+    draft = catalog.draft(directory, created_at=consistency.captured_to)
+    try:
+        manifest = {
+            "id": draft.id,
+            "sequence": draft.sequence,
+            "created_at": consistency.captured_to.isoformat(),
+            "database": source.name,
+            "eiderd": __version__,
+        }
+        packed: list[Packed] = []
+
+        def archive_and_check() -> Checked:
+            packed.append(pack(target=draft.archive, captured=captured, manifest=manifest))
+            return check(
+                archive=draft.archive,
+                sha256=packed[0].sha256,
+                members=packed[0].members,
+                id_=draft.id,
+            )
+
+        checked, opened = together(archive_and_check, open_mirror)
+        verdict = proof.judge(checked=checked, opened=opened, at=now())
+        if verdict.level < Level.ARCHIVE:
+            raise VerificationFailed(
+                f"the new archive did not come back as it was written: {checked.message}",
+                hint="Check the disk of the backup folder: dmesg | tail",
+            )
+        backup = Backup(
+            id=draft.id,
+            sequence=draft.sequence,
+            created_at=consistency.captured_to,
+            state=proof.state_of(verdict),
+            archive=draft.archive.name,
+            bytes=packed[0].bytes,
+            sha256=packed[0].sha256,
+            note=note,
+            source=_source(source, captured),
+            consistency=consistency,
+            proof=verdict,
+            content=proof.content_of(opened) if opened.tables else Content(),
+            members=packed[0].members,
+            eiderd=__version__,
+        )
+        catalog.commit(directory, backup)
+    except BaseException:
+        catalog.discard(draft)
+        raise
+    return Outcome(
+        ending=Ending.DONE, value=backup, why=proof.explain(verdict)[0] if verdict.failure else ""
+    )
+
+
+def _consistency(captured: Captured) -> Consistency:
+    low, high = (
+        datetime.datetime.fromtimestamp(moment / 1e9, tz=datetime.UTC)
+        for moment in captured.instant
+    )
+    return Consistency(
+        method=captured.method,
+        passes=captured.passes,
+        frozen_seconds=captured.frozen_seconds,
+        iteration=captured.iteration,
+        wal_bytes=captured.wal_bytes,
+        captured_from=low,
+        captured_to=high,
+    )
+
+
+def _source(path: Path, captured: Captured) -> Source:
+    return Source(
+        path=str(path),
+        engine=captured.engine,
+        storage_version=captured.storage_version,
+        encrypted=captured.encrypted,
+        bytes=captured.bytes,
+    )

@@ -1,0 +1,107 @@
+"""Verify an archive again: ours, by what its manifest says, or any other, by what is in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Protocol
+
+from eiderd import catalog, proof
+from eiderd.evidence import Damage
+from eiderd.model import Backup, Ending, Failure, Level, Outcome, Proof, State
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from eiderd.evidence import Checked, Member, Opened
+
+
+class Check(Protocol):
+    """Read an archive once, writing nothing."""
+
+    def __call__(
+        self,
+        *,
+        archive: Path,
+        sha256: str | None,
+        members: tuple[Member, ...] | None,
+        id_: str | None,
+    ) -> Checked: ...
+
+
+class OpenArchive(Protocol):
+    """Unpack the database of a checked archive into scratch and let an engine read all of it."""
+
+    def __call__(self, *, archive: Path, checked: Checked) -> Opened: ...
+
+
+def run(
+    *,
+    now: Callable[[], datetime.datetime],
+    directory: Path,
+    backup: Backup,
+    level: Level,
+    check: Check,
+    open_archive: OpenArchive,
+) -> Outcome[Backup]:
+    """Prove a backup of the catalog up to `level` and record what was found."""
+    archive = directory / backup.archive
+    if archive.exists():
+        checked = check(
+            archive=archive, sha256=backup.sha256, members=backup.members, id_=backup.id
+        )
+        verdict, opened = _prove(archive, checked, level=level, open_archive=open_archive, now=now)
+    else:
+        gone = Failure(level=Level.CHECKSUM, kind=Damage.MISSING, message=f"{archive} is gone")
+        verdict, opened = Proof(level=Level.NONE, at=now(), failure=gone), None
+    found = _recorded(backup, verdict, opened)
+    if found != backup:
+        catalog.rewrite(directory, found)
+    return Outcome(
+        ending=Ending.DONE, value=found, why=proof.explain(verdict)[0] if verdict.failure else ""
+    )
+
+
+def run_file(
+    *,
+    now: Callable[[], datetime.datetime],
+    archive: Path,
+    sha256: str | None,
+    level: Level,
+    check: Check,
+    open_archive: OpenArchive,
+) -> Outcome[Proof]:
+    """Prove an archive that stands anywhere. Nothing is recorded."""
+    checked = check(archive=archive, sha256=sha256, members=None, id_=None)
+    verdict, _opened = _prove(archive, checked, level=level, open_archive=open_archive, now=now)
+    return Outcome(
+        ending=Ending.DONE, value=verdict, why=proof.explain(verdict)[0] if verdict.failure else ""
+    )
+
+
+def _prove(
+    archive: Path,
+    checked: Checked,
+    *,
+    level: Level,
+    open_archive: OpenArchive,
+    now: Callable[[], datetime.datetime],
+) -> tuple[Proof, Opened | None]:
+    opened = None
+    if level >= Level.RESTORE and not checked.damage and not checked.encrypted:
+        opened = open_archive(archive=archive, checked=checked)
+    return proof.judge(checked=checked, opened=opened, at=now()), opened
+
+
+def _recorded(backup: Backup, verdict: Proof, opened: Opened | None) -> Backup:
+    """Return the backup as it is known now. A look that went less deep takes nothing back."""
+    if verdict.failure is None and verdict.level < backup.proof.level:
+        return backup
+    state = backup.state if backup.state is State.SUSPECT else State.VERIFIED
+    if verdict.level < Level.RESTORE:
+        state = proof.state_of(verdict) if verdict.failure else backup.state
+    content = backup.content
+    if opened and opened.tables and not content.tables:
+        content = proof.content_of(opened)
+    return dataclasses.replace(backup, proof=verdict, state=state, content=content)

@@ -1,0 +1,151 @@
+"""The nouns: what a backup is, what is known of it, and how a job can end. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime  # noqa: TC003  (read when manifests are parsed)
+import enum
+from typing import Generic, TypeVar
+
+from eiderd.evidence import Damage, Member, TableContent
+
+FORMAT = 1  # of the manifest; a newer one is refused, an older one is read
+
+Value = TypeVar("Value")
+
+
+class State(enum.StrEnum):
+    """What a backup is worth. Only `verified` ones count, for retention, freshness and alerts."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    SUSPECT = "suspect"
+    CORRUPT = "corrupt"
+
+
+class Level(enum.IntEnum):
+    """How far a proof went. Each level includes those below it."""
+
+    NONE = 0
+    CHECKSUM = 1
+    ARCHIVE = 2
+    BLOCKS = 3
+    RESTORE = 4
+    DRILL = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Consistency:
+    """Which state of the live database the backup is, and why that is believed.
+
+    `captured_from` and `captured_to` enclose the instant, to the microsecond.
+    """
+
+    method: str
+    passes: int
+    frozen_seconds: float
+    iteration: int | None
+    wal_bytes: int
+    captured_from: datetime.datetime
+    captured_to: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The live database: its path, and what its header says."""
+
+    path: str
+    engine: str
+    storage_version: int
+    encrypted: bool
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a proof went no further than its level."""
+
+    level: Level
+    kind: Damage
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The highest level that holds, with counts as evidence."""
+
+    level: Level
+    at: datetime.datetime
+    engine: str | None = None
+    tables: int = 0
+    rows: int = 0
+    blocks: int = 0
+    indexes: int = 0
+    indexes_asked: int = 0
+    lookups: int = 0
+    unique_checked: int = 0
+    seconds: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What was in the database. `verdict` is None until it was compared with an earlier backup."""
+
+    verdict: str | None = None
+    schema_version: int | None = None
+    schema_digest: str | None = None
+    fingerprint_kind: str | None = None
+    tables: dict[str, TableContent] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """One backup, as its manifest says. `bytes` and `sha256` are those of the archive."""
+
+    format: int = FORMAT
+    id: str
+    sequence: int
+    created_at: datetime.datetime
+    state: State
+    archive: str
+    bytes: int
+    sha256: str
+    pinned: bool = False
+    note: str = ""
+    source: Source
+    consistency: Consistency
+    proof: Proof
+    content: Content
+    members: tuple[Member, ...]
+    eiderd: str
+
+    @property
+    def verified(self) -> bool:
+        return self.state is State.VERIFIED
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A manifest that cannot be believed: not ours, damaged, edited, or of a newer format."""
+
+    id: str
+    problem: str
+    state: State = State.CORRUPT
+
+
+class Ending(enum.StrEnum):
+    """How a run ended when it did not fail."""
+
+    DONE = "done"
+    NOTHING_TO_DO = "nothing to do"
+    REFUSED = "refused"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Generic[Value]):
+    """What a job returns: how it ended, why if not done, and what it made. Failure raises."""
+
+    ending: Ending
+    value: Value
+    why: str = ""

@@ -1,0 +1,540 @@
+"""Double collect: an exact copy of a live database, without its application's help.
+
+The mirror is a private, byte-exact copy of the database and its WAL files. A refresh repeats:
+
+1. *Look*: compare the header pages, the size and the first word of every block with the mirror's.
+2. If the WAL was read after the last copying, nothing differs now, and the WAL has only grown since
+   (without an entry that frees blocks), the mirror **is** the state of the files at the instant the
+   WAL was read: every block had the same content before and after it. Done.
+3. *Copy* what differs. 4. *Read the WAL* to its end. Go to 1.
+
+This is the classic double collect of atomic snapshots (Afek et al., "Atomic snapshots of shared
+memory", J. ACM 40(4), 1993), on blocks. Three things make the first word of a block too little, and
+what is done about each:
+
+- A block may be caught half written. Then its checksum is wrong (`sound`), and it is compared in
+  full, not by its word, until the refresh ends. Of an encrypted file that goes for every block copied.
+- The checksum forgets the order of words, so a block rewritten with the same words in another order
+  keeps its first word. A mirror that is kept for long could stay behind that way; so a *thorough*
+  refresh, which every backup asks for, compares every byte once before it looks at words.
+- A block may change and change back between two looks. Between them the WAL cannot have been
+  truncated (the header would differ), so the block must have been freed and reused, which an entry
+  in the WAL shows: such a pass does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from eiderd.errors import NotConverged, SourceUnavailable
+from eiderd.outside import checksum, files
+from eiderd.outside.duckdb_file import (
+    HEADER_BYTES,
+    Headers,
+    may_free_blocks,
+    read_headers,
+    wal_names,
+)
+from eiderd.evidence import Captured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Progress: TypeAlias = Callable[[int, int], None]
+
+Report = Captured
+
+CHUNK: Final = 4 << 20  # bytes held at once; a multiple of every block size
+_FICLONE: Final = 0x40049409  # ioctl_ficlone(2)
+_KERNEL_COPY: Final = 16 << 20
+_CANNOT_IN_KERNEL = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY}
+
+
+def refresh(
+    *,
+    source: Path,
+    mirror: Path,
+    passes: int,
+    timeout_seconds: float,
+    rate_limit: int | None,
+    thorough: bool,
+    progress: Progress,
+) -> Captured:
+    """Make `mirror` the exact state of the database at `source` at one instant of this call.
+
+    `rate_limit` bounds the bytes read from the database per second. `progress` is told bytes done
+    and bytes to do. Memory is bounded whatever the size of the file, but for 16 bytes per block.
+
+    Raise SourceUnavailable when the database cannot be read, NotConverged when it changed faster
+    than `passes` passes, or `timeout_seconds` after the first one, allow, NoSpace and StoreUnavailable for the mirror.
+    """
+    files.private_folder(mirror)
+    began = time.monotonic()
+    mark = _Mark.begin(mirror, name=source.name)
+    with _Refresh.opened(source, mirror, rate_limit=rate_limit, progress=progress) as work:
+        copied = began
+        first_pass = work.first_pass()
+        if thorough or not mark.trusted:
+            work.distrust_everything()
+        else:
+            work.distrust(mark.unsound)
+        for number in range(1, passes + 1):
+            dirty = work.look()
+            if work.settled and not dirty and work.wal_held():
+                break
+            if number > 1 and time.monotonic() - copied > timeout_seconds:
+                raise _not_converged(source, number, time.monotonic() - copied, len(dirty))
+            work.copy(dirty)
+            work.read_wal()
+            if number == 1:  # however long the first copying took, it is no sign of haste
+                copied = time.monotonic()
+        else:
+            raise _not_converged(source, passes, time.monotonic() - copied, len(dirty))
+        report = work.report(
+            passes=number, seconds=time.monotonic() - began, first_pass=first_pass
+        )
+        mark.whole(unsound=work.unsound)
+    return report
+
+
+def _not_converged(source: Path, passes: int, seconds: float, still: int) -> NotConverged:
+    what = f"{still} blocks changed again" if still else "its write-ahead log was rewritten"
+    return NotConverged(
+        f"{source} changes faster than it can be copied: after {passes} passes in "
+        f"{seconds:.1f} s {what}",
+        hint="Try again at a quieter moment, or raise mirror.passes or mirror.timeout.",
+    )
+
+
+# The mark ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Mark:
+    """A small file that says whether the mirror's bytes can be taken at their word.
+
+    Nothing in the mirror is synced: it can always be rebuilt. What another boot wrote, or a refresh
+    that did not end, is compared byte by byte before it is used.
+    """
+
+    path: Path
+    trusted: bool
+    unsound: tuple[int, ...]
+
+    @classmethod
+    def begin(cls, mirror: Path, *, name: str) -> _Mark:
+        path = mirror / f".{name}.mark"
+        was: dict[str, object] = {}
+        with contextlib.suppress(OSError, ValueError):
+            was = json.loads(path.read_text())
+        unsound = was.get("unsound")
+        trusted = was.get("boot") == _boot() and isinstance(unsound, list)
+        with files.writing_to(mirror):
+            path.unlink(missing_ok=True)
+        return cls(path, trusted, tuple(unsound) if isinstance(unsound, list) else ())
+
+    def whole(self, *, unsound: Iterable[int]) -> None:
+        with files.writing_to(self.path.parent):
+            self.path.write_text(json.dumps({"boot": _boot(), "unsound": sorted(unsound)}))
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+# The work ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True)
+class _Refresh:
+    """The open files of one refresh, and what is known about them."""
+
+    source: Path
+    mirror: Path
+    live: int
+    copied: int
+    throttle: Callable[[int], None]
+    progress: Progress
+    headers: Headers
+    instant: tuple[int, int] = (0, 0)
+    settled: bool = False  # the WAL was read after the last copying
+    unsound: set[int] = dataclasses.field(default_factory=set)
+    _suspects: set[int] = dataclasses.field(default_factory=set)  # compared in full
+    _everything: bool = False
+    _changed: set[int] = dataclasses.field(default_factory=set)
+    _headers_changed: bool = False
+    _bulk: int = 0
+    _wal_changed: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    _done: int = 0
+    _todo: int = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(
+        cls, source: Path, mirror: Path, *, rate_limit: int | None, progress: Progress
+    ) -> Iterator[_Refresh]:
+        with contextlib.ExitStack() as stack:
+            with files.reading_from(source):
+                live = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, live)
+            with files.reading_from(source):
+                headers = read_headers(os.pread(live, HEADER_BYTES, 0), of=source)
+            with files.writing_to(mirror):
+                copied = os.open(
+                    mirror / source.name,
+                    os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
+                    files.PRIVATE_FILE,
+                )
+            stack.callback(os.close, copied)
+            yield cls(source, mirror, live, copied, _throttle(rate_limit), progress, headers)
+
+    # Reading the two files
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self.throttle(length)
+        with files.reading_from(self.source):
+            return os.pread(self.live, length, offset)
+
+    def _write(self, data: bytes, offset: int) -> None:
+        with files.writing_to(self.mirror):
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self.copied, data[written:], offset + written)
+
+    def _live_size(self) -> int:
+        with files.reading_from(self.source):
+            return os.fstat(self.live).st_size
+
+    def _offset(self, index: int) -> int:
+        return HEADER_BYTES + index * self.headers.block_size
+
+    # 0. The first pass, in the kernel
+
+    def first_pass(self) -> str:
+        """Fill an empty mirror at once. Return how: `reflink`, `copy_file_range` or `none`."""
+        if os.fstat(self.copied).st_size:
+            return "none"
+        size = self._live_size()
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self.copied, _FICLONE, self.live)
+            self._bulk = size
+            return "reflink"
+        try:
+            self._copy_in_kernel(size)
+        except OSError as error:
+            if error.errno not in _CANNOT_IN_KERNEL:
+                with files.writing_to(self.mirror):
+                    raise
+            return "none"
+        return "copy_file_range"
+
+    def _copy_in_kernel(self, size: int) -> None:
+        offset = 0
+        self._todo = size * 2  # each byte is copied, then compared
+        while offset < size:
+            wanted = min(_KERNEL_COPY, size - offset)
+            self.throttle(wanted)
+            count = os.copy_file_range(self.live, self.copied, wanted, offset, offset)
+            if count == 0:
+                break
+            offset += count
+            self._bulk = offset
+            self._advance(count)
+
+    def distrust_everything(self) -> None:
+        """Compare every byte once: what the mirror holds may not be what its words say."""
+        self._everything = True
+        self._todo += self._live_size()
+
+    def distrust(self, blocks: Iterable[int]) -> None:
+        self._suspects.update(blocks)
+        self.unsound.update(blocks)
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        self.progress(self._done, max(self._done, self._todo))
+
+    # 1. Look
+
+    def look(self) -> list[int]:
+        """Return the blocks in which the mirror differs, as far as a look can tell."""
+        with files.reading_from(self.source):
+            self._same_file()
+        pages = self._read(0, HEADER_BYTES)
+        self.headers = read_headers(pages, of=self.source)
+        if os.pread(self.copied, HEADER_BYTES, 0) != pages:
+            self._write(pages, 0)
+            self._headers_changed = True
+            self.settled = False
+        size = self._live_size()
+        if os.fstat(self.copied).st_size > size:
+            with files.writing_to(self.mirror):
+                os.ftruncate(self.copied, size)
+            self.settled = False
+        whole, rest = divmod(size - HEADER_BYTES, self.headers.block_size)
+        if self._everything:
+            self._everything = False
+            dirty = list(self._compare_all(whole))
+        else:
+            dirty = self._compare_words(whole)
+            dirty += [i for i in self._suspects if i < whole and not self._same(i)]
+        if rest and not self._same(whole):  # a file that ends inside a block is growing
+            dirty.append(whole)
+        return sorted(set(dirty))
+
+    def _same_file(self) -> None:
+        now, then = os.stat(self.source), os.fstat(self.live)
+        if (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
+            raise SourceUnavailable(
+                f"{self.source} was replaced by another file while it was copied",
+                hint="Run the same command again.",
+            )
+
+    def _compare_words(self, whole: int) -> list[int]:
+        live, copied = self._words(self.live, whole), self._words(self.copied, whole)
+        return [int(index) for index in np.flatnonzero(live != copied)]
+
+    def _words(self, descriptor: int, whole: int) -> checksum.Words:
+        # A word that cannot be read (the file just shrank, or the mirror is short) is none: blocks
+        # never begin with the complement of the other side's zero.
+        words = np.full(whole, 0 if descriptor == self.live else ~np.uint64(0), dtype=np.uint64)
+        view = memoryview(words.view(np.uint8))
+        stride, word = self.headers.block_size, checksum.WORD
+        with files.reading_from(self.source):
+            for index in range(whole):
+                os.preadv(
+                    descriptor,
+                    [view[index * word : (index + 1) * word]],
+                    HEADER_BYTES + index * stride,
+                )
+        return words
+
+    def _same(self, index: int) -> bool:
+        offset, length = self._offset(index), self.headers.block_size
+        return self._read(offset, length) == os.pread(self.copied, length, offset)
+
+    def _compare_all(self, whole: int) -> Iterator[int]:
+        """Compare in full, and check the checksum of each block that is the same."""
+        size, step = self.headers.block_size, CHUNK // self.headers.block_size
+        for first in range(0, whole, step):
+            count = min(step, whole - first)
+            live = self._read(self._offset(first), count * size)
+            copied = os.pread(self.copied, count * size, self._offset(first))
+            self._advance(len(live))
+            if len(live) == len(copied) == count * size:
+                self._judge(first, copied)
+            if live != copied:
+                yield from (
+                    first + i
+                    for i in range(count)
+                    if live[i * size : (i + 1) * size] != copied[i * size : (i + 1) * size]
+                )
+
+    def _judge(self, first: int, data: bytes) -> None:
+        """Remember which of the blocks now in the mirror their checksum does not vouch for."""
+        blocks = range(first, first + len(data) // self.headers.block_size)
+        if self.headers.encrypted:
+            self._suspects.update(blocks)
+            return
+        for index, good in zip(blocks, checksum.sound(data, self.headers.block_size), strict=True):
+            if good:
+                self.unsound.discard(index)
+                self._suspects.discard(index)
+            else:
+                self.unsound.add(index)
+                self._suspects.add(index)
+
+    # 2. and 4. The WAL files
+
+    def wal_held(self) -> bool:
+        """Say whether the WAL images are still prefixes of the WAL files, and nothing was freed.
+
+        At most one of them may have grown: then all of them together were read at one instant.
+        """
+        grown = []
+        for name in wal_names(self.source.name):
+            with _wal_pair(self.source.with_name(name), self.mirror / name) as (live, copied):
+                if (live is None) != (copied is None):
+                    return False
+                if live is None or copied is None:
+                    continue
+                had, has = os.fstat(copied).st_size, os.fstat(live).st_size
+                if has < had or _common(live, copied) < had:
+                    return False
+                if has > had:
+                    grown.append(name)
+                    read = _reader(live)
+                    if not self.headers.encrypted and may_free_blocks(read, since=had, size=has):
+                        return False
+        return len(grown) <= 1
+
+    def read_wal(self) -> None:
+        """Bring the mirror's WAL files up to date, each to the live file's end."""
+        began = time.time_ns()
+        for name in wal_names(self.source.name):
+            with files.reading_from(self.source.with_name(name)):
+                changed = self._read_one_wal(self.source.with_name(name), self.mirror / name)
+            if changed:
+                low, _high = self._wal_changed.get(name, changed)
+                self._wal_changed[name] = (min(low, changed[0]), changed[1])
+        self.instant = (began, time.time_ns())
+        self.settled = True
+
+    def _read_one_wal(self, live_path: Path, copied_path: Path) -> tuple[int, int] | None:
+        try:
+            live = os.open(live_path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            gone = copied_path.exists()
+            with files.writing_to(self.mirror):
+                copied_path.unlink(missing_ok=True)
+            return (0, 0) if gone else None
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, live)
+            with files.writing_to(self.mirror):
+                copied = os.open(
+                    copied_path,
+                    os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
+                    files.PRIVATE_FILE,
+                )
+                stack.callback(os.close, copied)
+                had = os.fstat(copied).st_size
+            offset = common = _common(live, copied)
+            while data := os.pread(live, CHUNK, offset):
+                self.throttle(len(data))
+                with files.writing_to(self.mirror):
+                    offset += os.pwrite(copied, data, offset)
+            with files.writing_to(self.mirror):
+                os.ftruncate(copied, offset)
+            return (common, offset) if (common, common) != (had, offset) else None
+
+    # 3. Copy
+
+    def copy(self, dirty: list[int]) -> None:
+        size = self.headers.block_size
+        self._todo += len(dirty) * size
+        for first, count in _runs(dirty, longest=CHUNK // size):
+            data = self._read(self._offset(first), count * size)
+            self._write(data, self._offset(first))
+            self._judge(first, data[: len(data) - len(data) % size])
+            self._changed.update(range(first, first + count))
+            self._advance(len(data))
+        self.settled = False
+
+    # The report
+
+    def report(self, *, passes: int, seconds: float, first_pass: str) -> Captured:
+        blocks = (os.fstat(self.copied).st_size - HEADER_BYTES) // self.headers.block_size
+        self.unsound = {index for index in self.unsound if index < blocks}
+        names = (self.source.name, *wal_names(self.source.name))
+        present = [name for name in names if (self.mirror / name).exists()]
+        return Captured(
+            method="double-collect",
+            passes=passes,
+            seconds=seconds,
+            frozen_seconds=0.0,
+            first_pass=first_pass,
+            instant=self.instant,
+            iteration=self.headers.iteration,
+            engine=self.headers.engine,
+            storage_version=self.headers.storage_version,
+            encrypted=self.headers.encrypted,
+            block_size=self.headers.block_size,
+            bytes=os.fstat(self.copied).st_size,
+            wal_bytes=sum((self.mirror / name).stat().st_size for name in present[1:]),
+            unsound=len(self.unsound),
+            changed=self._ranges(),
+            wal_changed=dict(self._wal_changed),
+            files=tuple(present),
+        )
+
+    def _ranges(self) -> tuple[tuple[int, int], ...]:
+        end = os.fstat(self.copied).st_size
+        if self._bulk:
+            return ((0, end),)
+        size = self.headers.block_size
+        ranges = [(0, HEADER_BYTES)] if self._headers_changed else []
+        for first, count in _runs(sorted(self._changed), longest=1 << 62):
+            offset = self._offset(first)
+            if offset < end:
+                ranges.append((offset, min(count * size, end - offset)))
+        return tuple(ranges)
+
+
+# Small tools ------------------------------------------------------------------------------------
+
+
+def _throttle(rate_limit: int | None) -> Callable[[int], None]:
+    """Return a function that is told of bytes read and sleeps so that the rate is kept."""
+    if not rate_limit:
+        return lambda _count: None
+    began, total = time.monotonic(), 0
+
+    def wait(count: int) -> None:
+        nonlocal total
+        total += count
+        ahead = total / rate_limit - (time.monotonic() - began)
+        if ahead > 0:
+            time.sleep(ahead)
+
+    return wait
+
+
+def _runs(blocks: Iterable[int], *, longest: int) -> Iterator[tuple[int, int]]:
+    """Given ascending blocks, yield (first, count) of each run of neighbours."""
+    first = count = 0
+    for index in blocks:
+        if count and (index != first + count or count == longest):
+            yield first, count
+            count = 0
+        if not count:
+            first = index
+        count += 1
+    if count:
+        yield first, count
+
+
+def _reader(descriptor: int) -> Callable[[int, int], bytes]:
+    return lambda offset, length: os.pread(descriptor, length, offset)
+
+
+def _common(one: int, other: int) -> int:
+    """How many bytes two open files have in common from their beginning."""
+    offset = 0
+    while True:
+        a, b = os.pread(one, CHUNK, offset), os.pread(other, CHUNK, offset)
+        if a != b or not a:
+            return offset + _common_prefix(a, b)
+        offset += len(a)
+
+
+def _common_prefix(a: bytes, b: bytes) -> int:
+    length = min(len(a), len(b))
+    if a[:length] == b[:length]:
+        return length
+    differs = np.frombuffer(a[:length], np.uint8) != np.frombuffer(b[:length], np.uint8)
+    return int(differs.argmax())
+
+
+@contextlib.contextmanager
+def _wal_pair(live: Path, copied: Path) -> Iterator[tuple[int | None, int | None]]:
+    with contextlib.ExitStack() as stack:
+        descriptors: list[int | None] = []
+        for path in (live, copied):
+            try:
+                descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
+                descriptors.append(None)
+        for descriptor in descriptors:
+            if descriptor is not None:
+                stack.callback(os.close, descriptor)
+        yield descriptors[0], descriptors[1]

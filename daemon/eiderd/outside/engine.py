@@ -1,0 +1,152 @@
+"""The parent's side of the engines: a database is opened in a child, by the version that fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from eiderd.errors import ChildFailed, ConfigError
+from eiderd.evidence import Damage, Opened, TableContent
+from eiderd.outside import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Progress: TypeAlias = Callable[[int, int], None]
+
+_WORKER: Final = Path(__file__).with_name("engine_worker.py")
+# What an engine maps beyond its own memory limit: its code, thread stacks, allocator arenas.
+_MAPPED_BESIDE: Final = 3 << 30
+_LOOKUPS: Final = 32  # keys looked up through each index
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """The interpreters that hold an engine: eiderd's own (the newest), and others by version."""
+
+    others: Mapping[str, Path]
+    application: str | None
+
+    def interpreter(self) -> Path:
+        """Return the application's version where it is installed, else the newest."""
+        wanted = (self.application or "").removeprefix("v")
+        return self.others.get(wanted, Path(sys.executable))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """`memory_limit` in bytes, for the engine's own buffers; `deadline_seconds` for its child."""
+
+    memory_limit: int
+    threads: int
+    deadline_seconds: float
+
+
+def open_and_read(
+    *,
+    database: Path,
+    interpreter: Path,
+    scratch: Path,
+    bounds: Bounds,
+    time_columns: Mapping[str, str],
+    schema_table: str,
+    progress: Progress,
+) -> Opened:
+    """Let an engine open `database` read-only and read all of it. Nothing beside it is written.
+
+    Whatever the engine does, crash, hang or complain, is a verdict in what is returned.
+    Raise ConfigError when `interpreter` holds no engine.
+    """
+    order = {
+        "do": "prove",
+        "database": str(database),
+        "scratch": str(scratch),
+        "memory_limit": f"{bounds.memory_limit // 1_000_000}MB",
+        "threads": bounds.threads,
+        "time_columns": dict(time_columns),
+        "schema_table": schema_table,
+        "lookups": _LOOKUPS,
+    }
+    try:
+        answer = _run(order, interpreter=interpreter, bounds=bounds, progress=progress)
+    except ChildFailed as error:
+        _refuse_missing(interpreter, error)
+        return _fallen(error, engine=interpreter)
+    return _opened(answer)
+
+
+def version(*, interpreter: Path, bounds: Bounds) -> str:
+    """Return the version of the engine that `interpreter` holds. Raise ConfigError if none."""
+    try:
+        answer = _run(
+            {"do": "version"}, interpreter=interpreter, bounds=bounds, progress=lambda _d, _t: None
+        )
+    except ChildFailed as error:
+        _refuse_missing(interpreter, error)
+        raise
+    return str(answer.result["engine"])
+
+
+def _run(
+    order: Mapping[str, object], *, interpreter: Path, bounds: Bounds, progress: Progress
+) -> process.Answer:
+    return process.run(
+        [str(interpreter), "-I", str(_WORKER)],
+        order=order,
+        limits=process.Limits(
+            address_space=bounds.memory_limit + _MAPPED_BESIDE,
+            deadline_seconds=bounds.deadline_seconds,
+        ),
+        progress=lambda said: progress(int(said["done"]), int(said["total"])),
+    )
+
+
+def _refuse_missing(interpreter: Path, error: ChildFailed) -> None:
+    if "No module named 'duckdb'" in error.message or not interpreter.exists():
+        raise ConfigError(
+            f"there is no DuckDB engine in {interpreter.parent.parent}",
+            hint="Correct engine.others, or install one there: "
+            f"{interpreter} -m pip install duckdb==VERSION",
+        ) from error
+
+
+def _fallen(error: ChildFailed, *, engine: Path) -> Opened:
+    hung = error.how == "deadline"
+    return Opened(
+        engine=engine.parent.parent.name if engine != Path(sys.executable) else "",
+        damage=Damage.DEADLINE if hung else Damage.ENGINE_DIED,
+        message="the engine did not finish before its deadline" if hung
+        else f"the engine died: {error.message}",
+        tables={}, rows=0, indexes=0, indexes_asked=0, lookups=0, unique_checked=0,
+        schema_digest=None, schema_version=None, storage_version=None, fingerprint_kind=None,
+        blocks_free=None, extensions=(), seconds=0.0, peak_bytes=0,
+    )  # fmt: skip
+
+
+def _opened(answer: process.Answer) -> Opened:
+    result: dict[str, Any] = answer.result
+    kind = result["kind"]
+    indexes, blocks = result.get("indexes") or {}, result.get("blocks") or {}
+    return Opened(
+        engine=result["engine"],
+        damage=None if kind == "ok" else Damage(kind),
+        message=result.get("message") or "",
+        tables={
+            name: TableContent(**table) for name, table in (result.get("tables") or {}).items()
+        },
+        rows=result.get("rows") or 0,
+        indexes=indexes.get("found", 0),
+        indexes_asked=indexes.get("asked", 0),
+        lookups=indexes.get("lookups", 0),
+        unique_checked=(result.get("unique") or {}).get("checked", 0),
+        schema_digest=result.get("schema_digest"),
+        schema_version=result.get("schema_version"),
+        storage_version=result.get("storage_version"),
+        fingerprint_kind=result.get("fingerprint_kind"),
+        blocks_free=blocks.get("free"),
+        extensions=tuple(result.get("extensions") or ()),
+        seconds=answer.seconds,
+        peak_bytes=answer.peak_bytes,
+    )

@@ -1,0 +1,203 @@
+"""Files as eiderd writes them: aside, synced, then renamed. And what the kernel's refusals mean."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eiderd.errors import Busy, NoSpace, SourceUnavailable, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn the kernel's refusals while writing below `folder` into errors with a remedy.
+
+    Raise NoSpace when a disk or quota is full, StoreUnavailable for any other refusal.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise NoSpace(
+                f"no space left in {folder}",
+                hint=f"Free some space (df -h {folder}) and run the same command again.",
+            ) from error
+        raise StoreUnavailable(
+            f"cannot write in {folder}: {error.strerror or error}",
+            hint=f"Check that {folder} exists and belongs to the user that runs eiderd.",
+        ) from error
+
+
+@contextlib.contextmanager
+def reading_from(path: Path) -> Iterator[None]:
+    """Turn the kernel's refusals while reading the database into SourceUnavailable."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceUnavailable(
+            f"there is no database at {path}",
+            hint="Check database.path (eider config show), or start the application once.",
+        ) from error
+    except PermissionError as error:
+        raise SourceUnavailable(
+            f"may not read {path}",
+            hint=f"Give the user that runs eiderd read access: setfacl -m u:eiderd:r {path}",
+        ) from error
+    except OSError as error:
+        raise SourceUnavailable(
+            f"cannot read {path}: {error.strerror or error}", hint="Check the disk: dmesg | tail"
+        ) from error
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path`, with mode 0700, if it is not there. Raise StoreUnavailable, NoSpace."""
+    with writing_to(path):
+        path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    return path
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames and removals in `path` survive a power cut."""
+    with _folder_open(path) as descriptor:
+        os.fsync(descriptor)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write and sync a private file. The folder is not synced: the caller renames next."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: whoever reads it, whenever the power goes, finds the old or the new."""
+    aside = path.with_name(f".{path.name}.new")
+    write_new(aside, data)
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+def point(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target`, without an instant in which there is none."""
+    aside = link.with_name(f".{link.name}.new")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    aside.replace(link)
+    sync_folder(link.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of eiderd's own scratch. Nothing there is no error."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def free_bytes(folder: Path) -> int:
+    """What an ordinary user may still write there, in bytes."""
+    with writing_to(folder):
+        return shutil.disk_usage(folder).free
+
+
+@contextlib.contextmanager
+def locked(*folders: Path, hint: str) -> Iterator[None]:
+    """Hold the kernel's lock on each of `folders`. It dies with the process: nothing to clean up.
+
+    Raise Busy at once when another process holds one.
+    """
+    with contextlib.ExitStack() as stack:
+        for folder in folders:
+            with writing_to(folder):
+                descriptor = stack.enter_context(_folder_open(folder))
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Busy(f"another eider is at work in {folder}", hint=hint) from error
+        yield
+
+
+
+
+@contextlib.contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """Yield a new private folder below `parent` and remove it afterwards.
+
+    What a run that was killed left there is removed too: a folder whose lock nobody holds.
+    """
+    private_folder(parent)
+    with _folder_open(parent) as guard, writing_to(parent):
+        # Nobody may sweep between the making of a folder and the locking of it.
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        _sweep(parent)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        os.close(held)
+        remove_tree(folder)
+
+
+@contextlib.contextmanager
+def _folder_open(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(parent: Path) -> None:
+    for folder in parent.iterdir():
+        with contextlib.suppress(BlockingIOError), _folder_open(folder) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else another run is in it
+            remove_tree(folder)
+
+
+_TRIES = 5
+
+
+@contextlib.contextmanager
+def copied_aside(paths: Iterable[Path], *, folder: Path) -> Iterator[list[tuple[Path, Path]]]:
+    """Copy files that others may be writing; yield (path, steady copy) of each.
+
+    Raise SourceUnavailable when one will not hold still.
+    """
+    copies = []
+    try:
+        for number, path in enumerate(paths):
+            private_folder(folder)
+            copies.append((path, _steady_copy(path, folder / str(number))))
+        yield copies
+    finally:
+        remove_tree(folder)
+
+
+def _steady_copy(path: Path, copy: Path) -> Path:
+    for _try in range(_TRIES):
+        with reading_from(path):
+            before = path.stat()
+            shutil.copyfile(path, copy, follow_symlinks=False)
+            after = path.stat()
+        if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+            return copy
+    raise SourceUnavailable(
+        f"{path} changes faster than it can be copied",
+        hint="Take it out of backup.include, or include a dump of it instead.",
+    )

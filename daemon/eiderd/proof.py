@@ -1,0 +1,125 @@
+"""The verdict on a backup: levels 1 to 4 from what was read, in one place. Pure.
+
+A copy is a backup only when it has been restored once and its content was read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eiderd.evidence import Checked, Damage, Opened
+from eiderd.model import Content, Failure, Level, Proof, State
+
+if TYPE_CHECKING:
+    import datetime
+
+_KEY = "the database is encrypted: an engine needs its key to read it"
+_OWN_FAULT = "; the copy is exact, so the database itself would not come back after a crash"
+
+
+def judge(*, checked: Checked, opened: Opened | None, at: datetime.datetime) -> Proof:
+    """Given one reading of the archive and, for level 4, of its database by an engine, return the
+    proof: the highest level that holds, the evidence, and why the next one does not.
+    """
+    return Proof(
+        level=_level(checked, opened),
+        at=at,
+        engine=opened.engine if opened else None,
+        tables=len(opened.tables) if opened else 0,
+        rows=opened.rows if opened else 0,
+        blocks=checked.blocks,
+        indexes=opened.indexes if opened else 0,
+        indexes_asked=opened.indexes_asked if opened else 0,
+        lookups=opened.lookups if opened else 0,
+        unique_checked=opened.unique_checked if opened else 0,
+        seconds=opened.seconds if opened else 0.0,
+        failure=_failure(checked, opened),
+    )
+
+
+def _level(checked: Checked, opened: Opened | None) -> Level:
+    failure = _failure(checked, opened)
+    if failure:
+        return Level(failure.level - 1)
+    return Level.RESTORE if opened else Level(checked.passed)
+
+
+def _failure(checked: Checked, opened: Opened | None) -> Failure | None:
+    if checked.damage:
+        level = Level(checked.passed + 1)
+        return Failure(level=level, kind=checked.damage, message=checked.message)
+    if checked.encrypted:
+        return Failure(level=Level.BLOCKS, kind=Damage.KEY_NEEDED, message=_KEY)
+    if opened is None:
+        return None
+    if opened.damage:
+        return Failure(level=Level.RESTORE, kind=opened.damage, message=opened.message)
+    if not opened.tables:  # the engine's side says so too; success without evidence must not pass
+        return Failure(
+            level=Level.RESTORE, kind=Damage.NOTHING_CHECKED, message="no table was read"
+        )
+    # Free blocks may hold anything; used ones may not. Only the engine knows how many are free.
+    if opened.blocks_free is not None and checked.blocks_unsound > opened.blocks_free:
+        return Failure(
+            level=Level.BLOCKS,
+            kind=Damage.BLOCKS,
+            message=f"{checked.blocks_unsound} of {checked.blocks} blocks are not as their "
+            f"checksums say, and only {opened.blocks_free} are free",
+        )
+    return None
+
+
+def state_of(proof: Proof) -> State:
+    """Given a proof that was meant to go to level 4, return what the backup is worth."""
+    if proof.level >= Level.RESTORE:
+        return State.VERIFIED
+    return State.UNVERIFIED if proof.level >= Level.ARCHIVE else State.CORRUPT
+
+
+def content_of(opened: Opened) -> Content:
+    return Content(
+        schema_version=opened.schema_version,
+        schema_digest=opened.schema_digest,
+        fingerprint_kind=opened.fingerprint_kind,
+        tables=opened.tables,
+    )
+
+
+def explain(proof: Proof) -> tuple[str, str]:
+    """Return one sentence for a person about a failed proof, and what to type next."""
+    failure = proof.failure
+    if failure is None:
+        return "", ""
+    engine = f"DuckDB {proof.engine}" if proof.engine else "the engine"
+    if failure.kind is Damage.KEY_NEEDED:
+        return (
+            _KEY,
+            "The archive is complete; keep the key apart from it. eiderd cannot prove it "
+            "restores.",
+        )
+    if failure.kind in _ENGINE_REFUSES:
+        return (
+            f"{engine} cannot bring it back: {failure.message}{_OWN_FAULT}",
+            "Let the application run CHECKPOINT, or stop and start it cleanly, then back up again: "
+            "eider backup",
+        )
+    if failure.kind in _OWN_DAMAGE:
+        return (
+            f"{failure.message}; the copy is exact, so the database itself is damaged",
+            "Keep the last verified backup (eider list) and look at the application's log.",
+        )
+    if failure.kind is Damage.NOTHING_CHECKED:
+        return (
+            "the database holds no table, so nothing could be checked",
+            "Is database.path the application's database? (eider config show)",
+        )
+    if failure.kind is Damage.OUT_OF_MEMORY or failure.kind is Damage.DEADLINE:
+        return (
+            failure.message,
+            "Raise engine.memory_limit or engine.deadline, then: eider verify",
+        )
+    return failure.message, "Take a new backup now: eider backup"
+
+
+_ENGINE_REFUSES = {Damage.WAL_REPLAY, Damage.CANNOT_OPEN, Damage.ENGINE_DIED}
+_OWN_DAMAGE = {Damage.TABLE, Damage.INDEX, Damage.DUPLICATES, Damage.BLOCKS, Damage.NOT_A_DATABASE}

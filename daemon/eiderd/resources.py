@@ -1,0 +1,29 @@
+"""Files that ship with eiderd and are not code: profiles, the annotated example, the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_CHECKOUT = _PACKAGE.parent.parent
+
+
+def _first(*candidates: Path) -> Path:
+    """Installed, they stand in the package; in a checkout, where they are written."""
+    return next((path for path in candidates if path.exists()), candidates[0])
+
+
+def profiles() -> dict[str, Path]:
+    folder = _first(_PACKAGE / "profiles", _CHECKOUT / "config" / "profiles")
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def example() -> Path:
+    """The annotated configuration."""
+    return _first(_PACKAGE / "eiderd.toml", _CHECKOUT / "config" / "eiderd.toml")
+
+
+def application() -> Path:
+    """The imitation of Cartographus that the demo runs."""
+    folder = _first(_PACKAGE / "application", _CHECKOUT / "packaging" / "demo")
+    return folder / "cartographus.py"
