@@ -6,11 +6,11 @@ import contextlib
 import functools
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from eiderd import runner
 from eiderd.errors import ConfigError, EiderError, VerificationFailed
-from eiderd.evidence import Captured
 from eiderd.jobs import backup as backup_job
 from eiderd.jobs import mirror as mirror_job
 from eiderd.jobs import verify as verify_job
@@ -19,10 +19,9 @@ from eiderd.runner import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from eiderd.config import Settings
-    from eiderd.evidence import Checked, Member, Opened, Packed
+    from eiderd.evidence import Captured, Checked, Member, Opened, Packed
     from eiderd.model import Backup, Level, Outcome, Proof
 
 
@@ -158,7 +157,7 @@ class App:
     def _pack(
         self, *, target: Path, captured: Captured, manifest: Mapping[str, object], mirror: Path
     ) -> Packed:
-        owner = os.stat(self.settings.database.path)
+        owner = self.settings.database.path.stat()
         extras = _extras(self.settings.backup.include)
         members = [(mirror / name, name) for name in captured.files]
         with files.copied_aside(extras, folder=target.parent / "files") as copies:
@@ -271,6 +270,6 @@ def _recorded_sha256(path: Path) -> str | None:
     with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
         record = json.loads(path.with_name("metadata.json").read_text())
         for backup in record["backups"]:
-            if os.path.basename(backup["file_path"]) == path.name and backup["checksum"]:
+            if Path(backup["file_path"]).name == path.name and backup["checksum"]:
                 return str(backup["checksum"])
     return None

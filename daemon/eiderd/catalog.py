@@ -1,12 +1,12 @@
 """Which backups exist: the manifests in the backup folder. There is no other record.
 
-A backup is three files: `backup-ID.tar.gz`, `backup-ID.tar.gz.sha256` (as `sha256sum -c` reads it) and
-the manifest `backup-ID.json`. The manifest is renamed into place last: it is the commit point. Until
-then everything stands in `.staging/ID/`, where a manifest means that all the rest is complete and
-proven; a run that was killed in the middle is finished, or its remains removed, by the next one.
+A backup is three files: `backup-ID.tar.gz`, `backup-ID.tar.gz.sha256` (as `sha256sum -c` reads it)
+and the manifest `backup-ID.json`. The manifest is renamed into place last: it is the commit point.
+Until then everything stands in `.staging/ID/`, where a manifest means that all the rest is complete
+and proven; a run that was killed in the middle is finished, or its remains removed, by the next.
 
-The last line of a manifest is a seal, the SHA-256 of every byte before it: a manifest that was edited
-by hand is not believed.
+The last line of a manifest is a seal, the SHA-256 of every byte before it: a manifest that was
+edited by hand is not believed.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def find(directory: Path, name: str) -> Backup:
         if other.id == wanted:
             raise VerificationFailed(
                 f"backup {wanted}: {other.problem}",
-                hint=f"Prove the archive by itself: eider verify {directory / archive_name(wanted)}",
+                hint="Copy the archive elsewhere and prove it by itself: eider verify FILE",
             )
     what = "a verified backup" if wanted == LATEST else f"a backup {name!r}"
     raise NoSuchBackup(f"there is not {what} in {directory}", hint="See what there is: eider list")
@@ -213,5 +213,3 @@ def rewrite(directory: Path, backup: Backup) -> None:
 def sealed(backup: Backup) -> bytes:
     body = _MANIFEST.dump_json(backup, indent=1).removesuffix(b"\n}")
     return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
-
-

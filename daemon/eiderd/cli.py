@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import TypeAdapter
 
-from eiderd import __version__, catalog, config, log, proof, terminal
+from eiderd import __version__, catalog, log, proof, resources, terminal
+from eiderd import config as configuration
 from eiderd.app import App, silent
 from eiderd.errors import ConfigError, EiderError, ExitCode
 from eiderd.model import Backup, Level, Proof
@@ -42,8 +44,8 @@ class _Session:
 
     config: Path | None = None
 
-    def settings(self) -> config.Settings:
-        settings, _path = config.load(self.config)
+    def settings(self) -> configuration.Settings:
+        settings, _path = configuration.load(self.config)
         log.configure_verb(level=settings.log.level, format_=settings.log.format)
         return settings
 
@@ -69,7 +71,7 @@ def _options(
     config: Annotated[
         Path | None,
         typer.Option(
-            help=f"The configuration file [EIDER_CONFIG, else {config.DEFAULT_PATH}].",
+            help=f"The configuration file [EIDER_CONFIG, else {configuration.DEFAULT_PATH}].",
             show_default=False,
         ),
     ] = None,
@@ -86,7 +88,7 @@ def _options(
 def _complete_backup(incomplete: str) -> list[str]:
     """Shell completion: the ids there are. Silent whatever is wrong."""
     with contextlib.suppress(Exception):
-        directory = config.load(None)[0].backup.directory
+        directory = configuration.load(None)[0].backup.directory
         ids = [backup.id for backup in catalog.read(directory).backups]
         return [id_ for id_ in ("latest", *reversed(ids)) if id_.startswith(incomplete)]
     return []
@@ -111,7 +113,7 @@ def backup(
     with _session.working(quiet=json_) as app:
         made = app.backup(note=note).value
     if json_:
-        _print_json(_shown(made))
+        _print_json(_plain(made))
     else:
         terminal.backup_made(made, directory=app.directory)
     _end(made.proof)
@@ -136,7 +138,7 @@ def show(backup: BackupName = catalog.LATEST, json_: Json = False) -> None:
     app = _session.app()
     found = catalog.find(app.directory, backup)
     if json_:
-        _print_json(_shown(found))
+        _print_json(_plain(found))
     else:
         terminal.backup(found, directory=app.directory)
 
@@ -188,7 +190,7 @@ def _foreign(app: App, name: str) -> Path | None:
 @config_cli.command("check")
 def config_check(json_: Json = False) -> None:
     """Say whether the configuration can be meant, and what it lacks."""
-    settings, path = config.load(_session.config)
+    settings, path = configuration.load(_session.config)
     problems = App(settings).problems()
     if problems:
         raise ConfigError(
@@ -216,41 +218,35 @@ def config_show(json_: Json = False) -> None:
 @config_cli.command("example")
 def config_example() -> None:
     """Print an annotated configuration to start from."""
-    from eiderd import resources
-
     typer.echo(resources.example().read_text(), nl=False)
 
 
 @cli.command()
 def demo(
-    seconds: Annotated[int, typer.Option(help="How long the application writes first.")] = 3,
+    seconds: Annotated[float, typer.Option(help="How long the application writes first.")] = 3,
     json_: Json = False,
 ) -> None:
     """Back up a live imitation of Cartographus, restore it by hand, compare. Cleans up."""
-    from eiderd import demo as show
-
-    raise typer.Exit(show.run(seconds=seconds, as_json=json_))
+    words = [sys.executable, str(resources.demo()), "--seconds", str(seconds)]
+    os.execv(sys.executable, [*words, *(["--json"] if json_ else [])])
 
 
 # Answers ----------------------------------------------------------------------------------------
 
 
-def _plain(value: Backup | Proof) -> Any:
-    return TypeAdapter(type(value)).dump_python(value, mode="json")
+def _plain(value: Backup | Proof) -> dict[str, Any]:
+    document: dict[str, Any] = TypeAdapter(type(value)).dump_python(value, mode="json")
+    return document
 
 
-def _shown(backup: Backup) -> Any:
-    return _plain(backup)
-
-
-def _listed(backup: Backup) -> Any:
+def _listed(backup: Backup) -> dict[str, Any]:
     """Without the members: what a script that lists wants to know."""
     document = _plain(backup)
     del document["members"]
     return document
 
 
-def _print_json(document: Any) -> None:
+def _print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -298,5 +294,3 @@ class Interrupted(EiderError):
 def run() -> None:
     """Be the console script."""
     sys.exit(main())
-
-

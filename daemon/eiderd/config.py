@@ -1,11 +1,12 @@
 """The configuration: one TOML file, a profile below it, the environment above it, frozen settings.
 
 `EIDER_DATABASE__PATH` style variables override the file; the file overrides the profile. Unknown
-keys are refused, and everything that is wrong is said at once. Units stand in the values: "5m", "2GB".
+keys are refused, everything wrong is said at once. Units stand in the values: "5m", "2GB".
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -246,7 +247,7 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _said(problem: Any) -> str:
+def _said(problem: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     match problem["type"]:
         case "missing":
@@ -261,8 +262,6 @@ def _said(problem: Any) -> str:
 
 
 def _suggestion(place: tuple[int | str, ...]) -> str:
-    import difflib
-
     known = list(_words(Settings, depth=len(place) - 1, path=place))
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -142,8 +142,15 @@ class ChildFailed(EiderError):
 KINDS: dict[str, type[EiderError]] = {
     kind.__name__: kind
     for kind in (
-        ConfigError, StoreUnavailable, NoSuchBackup, Busy, VerificationFailed, NoSpace,
-        SourceUnavailable, NotConverged, ChildFailed,
+        ConfigError,
+        StoreUnavailable,
+        NoSuchBackup,
+        Busy,
+        VerificationFailed,
+        NoSpace,
+        SourceUnavailable,
+        NotConverged,
+        ChildFailed,
     )
 }
 

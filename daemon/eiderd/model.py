@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime  # noqa: TC003  (read when manifests are parsed)
+import datetime
 import enum
 from typing import Generic, TypeVar
 

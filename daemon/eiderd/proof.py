@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import datetime
 
 _KEY = "the database is encrypted: an engine needs its key to read it"
-_OWN_FAULT = "; the copy is exact, so the database itself would not come back after a crash"
 
 
 def judge(*, checked: Checked, opened: Opened | None, at: datetime.datetime) -> Proof:
-    """Given one reading of the archive and, for level 4, of its database by an engine, return the
-    proof: the highest level that holds, the evidence, and why the next one does not.
+    """Given one reading of the archive and, for level 4, of its database, return the proof.
+
+    It has the highest level that holds, the evidence, and why the next one does not.
     """
     return Proof(
         level=_level(checked, opened),
@@ -52,19 +52,19 @@ def _failure(checked: Checked, opened: Opened | None) -> Failure | None:
         return Failure(level=Level.BLOCKS, kind=Damage.KEY_NEEDED, message=_KEY)
     if opened is None:
         return None
-    if opened.damage:
-        return Failure(level=Level.RESTORE, kind=opened.damage, message=opened.message)
-    if not opened.tables:  # the engine's side says so too; success without evidence must not pass
-        return Failure(
-            level=Level.RESTORE, kind=Damage.NOTHING_CHECKED, message="no table was read"
-        )
+    kind, message = opened.damage, opened.message
+    if not kind and not opened.tables:  # success without evidence must not pass
+        kind, message = Damage.NOTHING_CHECKED, "no table was read"
+    if kind:
+        return Failure(level=Level.RESTORE, kind=kind, message=message)
     # Free blocks may hold anything; used ones may not. Only the engine knows how many are free.
-    if opened.blocks_free is not None and checked.blocks_unsound > opened.blocks_free:
+    free = opened.blocks_free
+    if free is not None and checked.blocks_unsound > free:
         return Failure(
             level=Level.BLOCKS,
             kind=Damage.BLOCKS,
             message=f"{checked.blocks_unsound} of {checked.blocks} blocks are not as their "
-            f"checksums say, and only {opened.blocks_free} are free",
+            f"checksums say, and only {free} are free",
         )
     return None
 
@@ -90,36 +90,35 @@ def explain(proof: Proof) -> tuple[str, str]:
     failure = proof.failure
     if failure is None:
         return "", ""
+    said, hint = _SENTENCES.get(failure.kind, ("{message}", "Take a new backup: eider backup"))
     engine = f"DuckDB {proof.engine}" if proof.engine else "the engine"
-    if failure.kind is Damage.KEY_NEEDED:
-        return (
-            _KEY,
-            "The archive is complete; keep the key apart from it. eiderd cannot prove it "
-            "restores.",
-        )
-    if failure.kind in _ENGINE_REFUSES:
-        return (
-            f"{engine} cannot bring it back: {failure.message}{_OWN_FAULT}",
-            "Let the application run CHECKPOINT, or stop and start it cleanly, then back up again: "
-            "eider backup",
-        )
-    if failure.kind in _OWN_DAMAGE:
-        return (
-            f"{failure.message}; the copy is exact, so the database itself is damaged",
-            "Keep the last verified backup (eider list) and look at the application's log.",
-        )
-    if failure.kind is Damage.NOTHING_CHECKED:
-        return (
-            "the database holds no table, so nothing could be checked",
-            "Is database.path the application's database? (eider config show)",
-        )
-    if failure.kind is Damage.OUT_OF_MEMORY or failure.kind is Damage.DEADLINE:
-        return (
-            failure.message,
-            "Raise engine.memory_limit or engine.deadline, then: eider verify",
-        )
-    return failure.message, "Take a new backup now: eider backup"
+    return said.format(message=failure.message, engine=engine), hint
 
 
-_ENGINE_REFUSES = {Damage.WAL_REPLAY, Damage.CANNOT_OPEN, Damage.ENGINE_DIED}
-_OWN_DAMAGE = {Damage.TABLE, Damage.INDEX, Damage.DUPLICATES, Damage.BLOCKS, Damage.NOT_A_DATABASE}
+_CHECKPOINT = (
+    "Let the application run CHECKPOINT, or stop it cleanly and start it, then: eider backup"
+)
+_NOT_BACK = "the copy is exact, so the database itself would not come back after a crash"
+_REFUSES = (f"{{engine}} cannot bring it back: {{message}}; {_NOT_BACK}", _CHECKPOINT)
+_DAMAGED = (
+    "{message}; the copy is exact, so the database itself is damaged",
+    "Keep the last verified backup (eider list) and read the application's log.",
+)
+_BOUNDS = ("{message}", "Raise engine.memory_limit or engine.deadline, then: eider verify")
+_SENTENCES = {
+    Damage.KEY_NEEDED: (_KEY, "The archive is complete; keep its key safe, and apart from it."),
+    Damage.WAL_REPLAY: _REFUSES,
+    Damage.CANNOT_OPEN: _REFUSES,
+    Damage.ENGINE_DIED: _REFUSES,
+    Damage.TABLE: _DAMAGED,
+    Damage.INDEX: _DAMAGED,
+    Damage.DUPLICATES: _DAMAGED,
+    Damage.BLOCKS: _DAMAGED,
+    Damage.NOT_A_DATABASE: _DAMAGED,
+    Damage.NOTHING_CHECKED: (
+        "the database holds no table, so nothing could be checked",
+        "Is database.path the application's database? See: eider config show",
+    ),
+    Damage.OUT_OF_MEMORY: _BOUNDS,
+    Damage.DEADLINE: _BOUNDS,
+}

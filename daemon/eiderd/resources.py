@@ -23,7 +23,6 @@ def example() -> Path:
     return _first(_PACKAGE / "eiderd.toml", _CHECKOUT / "config" / "eiderd.toml")
 
 
-def application() -> Path:
-    """The imitation of Cartographus that the demo runs."""
-    folder = _first(_PACKAGE / "application", _CHECKOUT / "packaging" / "demo")
-    return folder / "cartographus.py"
+def demo() -> Path:
+    """The script of the demo; the imitation of Cartographus that it runs stands beside it."""
+    return _first(_PACKAGE / "demo", _CHECKOUT / "packaging" / "demo") / "demo.py"

@@ -1,4 +1,4 @@
-"""Runs one job: takes the lane's lock, reads the clock, logs how it ended. The only place that does.
+"""Runs one job: takes the lane's lock, runs it, logs how it ended. The only place that does.
 
 Two lanes: `store` for whatever writes backups, one at a time on this machine, and `watch` for quick
 looks that never wait behind a backup.
@@ -48,11 +48,22 @@ def run(
         with _held(lane, state=state, directory=directory):
             outcome = do()
     except EiderError as error:
-        log.error("The job failed.", event_word="job_failed", kind=type(error).__name__,
-                  why=error.message, hint=error.hint, seconds=_since(began))  # fmt: skip
+        log.error(  # noqa: TRY400  (a failure that is understood needs no traceback)
+            "The job failed.",
+            word="job_failed",
+            kind=type(error).__name__,
+            why=error.message,
+            hint=error.hint,
+            seconds=_since(began),
+        )
         raise
-    log.info("The job ended.", event_word="job_ended", ending=str(outcome.ending),
-             why=outcome.why or None, seconds=_since(began))  # fmt: skip
+    log.info(
+        "The job ended.",
+        word="job_ended",
+        ending=str(outcome.ending),
+        why=outcome.why or None,
+        seconds=_since(began),
+    )
     return outcome
 
 

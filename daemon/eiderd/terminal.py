@@ -12,6 +12,15 @@ import tomli_w
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from eiderd.model import Level, State
@@ -102,7 +111,9 @@ def _evidence(proof: Proof) -> str:
 def backups(listing: Listing, *, directory: Path) -> None:
     console = _out()
     if not listing.backups and not listing.unreadable:
-        console.print(f"no backups in {escape(str(directory))} yet; take one: [bold]eider backup[/]")
+        console.print(
+            f"no backups in {escape(str(directory))} yet; take one: [bold]eider backup[/]"
+        )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("ID", "TAKEN", "AGE", "STATE", "SIZE", "ROWS", "NOTE"):
@@ -176,9 +187,7 @@ def _tables(found: Backup) -> Table:
         table.add_column(title, justify="right" if side == "right" else "left")
     table.add_column("FINGERPRINT", overflow="fold")
     for name, content in found.content.tables.items():
-        table.add_row(
-            escape(name), f"{content.rows:,}", content.newest or "", content.fingerprint
-        )
+        table.add_row(escape(name), f"{content.rows:,}", content.newest or "", content.fingerprint)
     return table
 
 
@@ -203,18 +212,8 @@ def toml(document: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Show a bar per phase on standard error, with rate and time left. Nothing when piped."""
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskID,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
     console = _err()
-    bars = Progress(
+    bars = Bars(
         TextColumn("{task.description:<24}"),
         BarColumn(),
         TaskProgressColumn(),

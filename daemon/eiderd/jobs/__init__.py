@@ -1,1 +1,1 @@
-"""What changes backups. A job is a function; jobs never import each other and meet in the catalog."""
+"""What changes backups. Jobs are functions that meet in the catalog, never importing each other."""

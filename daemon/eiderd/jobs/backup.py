@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eiderd.evidence import Captured, Checked, Member, Opened, Packed
+    from eiderd.model import Proof
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class Pack(Protocol):
@@ -88,11 +92,7 @@ def run(
 
         checked, opened = together(archive_and_check, open_mirror)
         verdict = proof.judge(checked=checked, opened=opened, at=now())
-        if verdict.level < Level.ARCHIVE:
-            raise VerificationFailed(
-                f"the new archive did not come back as it was written: {checked.message}",
-                hint="Check the disk of the backup folder: dmesg | tail",
-            )
+        _refuse_bad_archive(verdict)
         backup = Backup(
             id=draft.id,
             sequence=draft.sequence,
@@ -118,20 +118,30 @@ def run(
     )
 
 
+def _refuse_bad_archive(verdict: Proof) -> None:
+    if verdict.level < Level.ARCHIVE and verdict.failure:
+        raise VerificationFailed(
+            f"the new archive did not come back as it was written: {verdict.failure.message}",
+            hint="Check the disk of the backup folder: dmesg | tail",
+        )
+
+
 def _consistency(captured: Captured) -> Consistency:
-    low, high = (
-        datetime.datetime.fromtimestamp(moment / 1e9, tz=datetime.UTC)
-        for moment in captured.instant
-    )
+    low, high = captured.instant
     return Consistency(
         method=captured.method,
         passes=captured.passes,
         frozen_seconds=captured.frozen_seconds,
         iteration=captured.iteration,
         wal_bytes=captured.wal_bytes,
-        captured_from=low,
-        captured_to=high,
+        captured_from=_time(low),
+        captured_to=_time(high + 999),  # rounded up: the instant lies between the two
     )
+
+
+def _time(nanoseconds: int) -> datetime.datetime:
+    """Return the time, UTC, rounded down to a microsecond, without a detour through a float."""
+    return _EPOCH + datetime.timedelta(microseconds=nanoseconds // 1000)
 
 
 def _source(path: Path, captured: Captured) -> Source:

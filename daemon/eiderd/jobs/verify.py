@@ -98,7 +98,7 @@ def _recorded(backup: Backup, verdict: Proof, opened: Opened | None) -> Backup:
     """Return the backup as it is known now. A look that went less deep takes nothing back."""
     if verdict.failure is None and verdict.level < backup.proof.level:
         return backup
-    state = backup.state if backup.state is State.SUSPECT else State.VERIFIED
+    state: State = State.SUSPECT if backup.state is State.SUSPECT else State.VERIFIED
     if verdict.level < Level.RESTORE:
         state = proof.state_of(verdict) if verdict.failure else backup.state
     content = backup.content

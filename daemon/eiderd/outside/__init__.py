@@ -1,1 +1,1 @@
-"""The only code that touches the world: files, processes, engines, clocks. It imports only errors."""
+"""The only code that touches the world: files, processes, engines, the clock."""

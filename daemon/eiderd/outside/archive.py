@@ -24,9 +24,9 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, cast
 from isal import igzip_threaded, isal_zlib
 
 from eiderd.errors import NoSpace, VerificationFailed
+from eiderd.evidence import Damage, Member, Packed
 from eiderd.outside import files
 from eiderd.outside.duckdb_file import WAL_SUFFIXES
-from eiderd.evidence import Damage, Member, Packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,13 +47,21 @@ GZIP_HEADERS: Final = frozenset(
     {bytes.fromhex("1f8b08000000000000ff"), bytes.fromhex("1f8b080000000000ff00")}
 )
 GZIP_HEADER_BYTES: Final = 10
-UNREADABLE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, isal_zlib.error)
+UNREADABLE: Final[tuple[type[Exception], ...]] = (
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    cast("type[Exception]", isal_zlib.error),
+)
 
 
 class Hashing(io.RawIOBase):
     """Passes bytes through to or from `file`, hashing and counting them."""
 
-    def __init__(self, file: IO[bytes], *, told: Callable[[int], None] = lambda _count: None):
+    def __init__(
+        self, file: IO[bytes], *, told: Callable[[int], None] = lambda _count: None
+    ) -> None:
         self._file = file
         self._told = told
         self.hash = hashlib.sha256()
@@ -75,12 +83,12 @@ class Hashing(io.RawIOBase):
         self._see(data)
         return data
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  (any writable buffer)
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any) -> int:  # noqa: ANN401  (any readable buffer)
         self._see(data)
         return self._file.write(data)
 
@@ -180,7 +188,7 @@ def entries(
 def _regular(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     seen: set[str] = set()
     for entry in tar:
-        tar.members.clear()  # tarfile remembers every member; a stream needs none of them
+        tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member; a stream needs none of them
         refuse_unsafe(entry)
         if entry.isdir():
             continue
@@ -274,5 +282,3 @@ def _write_member(path: Path, content: IO[bytes]) -> Iterator[int]:
         with files.writing_to(path.parent):
             file.flush()
             os.fsync(file.fileno())
-
-

@@ -1,7 +1,7 @@
 """One reading of an archive, writing nothing: proof levels 1 to 3.
 
-Given an archive of eiderd's, of the application itself, or a bare tar of a database and its WAL, say
-how far it can be trusted. Every description there is, beside it or inside it, must agree.
+Given an archive of eiderd's, of the application itself, or a bare tar of a database and its WAL,
+say how far it can be trusted. Every description there is, beside it or inside it, must agree.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from eiderd.errors import EiderError
+from eiderd.evidence import Checked, Damage, Member
 from eiderd.outside import files
 from eiderd.outside.archive import (
     CHUNK,
@@ -27,7 +28,6 @@ from eiderd.outside.archive import (
 )
 from eiderd.outside.checksum import BlockAudit, Blocks
 from eiderd.outside.duckdb_file import MAGIC, MAGIC_OFFSET
-from eiderd.evidence import Checked, Damage, Member
 
 if TYPE_CHECKING:
     import tarfile
@@ -40,6 +40,7 @@ FOREIGN_METADATA: Final = "backup-metadata.json"
 LARGEST_DOCUMENT: Final = 64 << 20
 
 _Finding: TypeAlias = tuple[Damage | None, str]
+_GOOD: Final[_Finding] = (None, "")
 
 
 class _Reading:
@@ -63,7 +64,7 @@ class _Reading:
                 self.take(entry, content)
 
     def block_finding(self) -> _Finding:
-        return (Damage.BLOCKS, self.block_problem) if self.block_problem else (None, "")
+        return (Damage.BLOCKS, self.block_problem) if self.block_problem else _GOOD
 
     def take(self, entry: tarfile.TarInfo, content: IO[bytes]) -> None:
         name = str(PurePosixPath(entry.name))
@@ -108,7 +109,7 @@ class _Reading:
             self.block_problem = "a header page is not as its checksum says"
 
 
-def _loads(data: bytes) -> Any:
+def _loads(data: bytes) -> object:
     try:
         return json.loads(data)
     except ValueError:
@@ -165,7 +166,7 @@ def _read(
 ) -> tuple[_Reading, _Finding, bytes, str]:
     """Return what was read, what stopped the reading, the first bytes, and the SHA-256."""
     reading = _Reading()
-    found: _Finding = (None, "")
+    found = _GOOD
     with files.reading_from(archive), archive.open("rb") as raw:
         size = os.fstat(raw.fileno()).st_size
         head = raw.read(GZIP_HEADER_BYTES)
@@ -185,31 +186,34 @@ def _read(
 
 
 def _compare(
-    reading: _Reading, *, head: bytes, members: Sequence[Mapping[str, Any]] | None, id_: str | None
+    reading: _Reading,
+    *,
+    head: bytes,
+    members: Sequence[Mapping[str, Any]] | None,
+    id_: str | None,
 ) -> _Finding:
-    """Compare what was read with every description of it that there is."""
-    if MANIFEST in reading.documents:
-        document = reading.documents[MANIFEST]
-        if not isinstance(document, dict) or not isinstance(document.get("members"), list):
-            return Damage.MANIFEST, "the manifest inside it is not one"
-        if head not in GZIP_HEADERS:
-            return Damage.UNREADABLE_ARCHIVE, "its gzip header was changed"
-        if id_ is not None and document.get("id") != id_:
-            return Damage.MANIFEST, f"it is backup {document.get('id')!r}, not {id_!r}"
-        found = _compare_members(reading, document["members"], exhaustive=True)
-        if found[0]:
-            return found
-    elif members is not None:
-        return Damage.MISSING, f"{MANIFEST} is not in it"
-    if members is not None:
-        found = _compare_members(reading, members, exhaustive=True)
-        if found[0]:
-            return found
-    if FOREIGN_METADATA in reading.documents:
-        found = _compare_foreign(reading)
-        if found[0]:
-            return found
-    return _one_database(reading)
+    """Compare what was read with every description of it that there is; the first fault wins."""
+    faults = (
+        _compare_inner(reading, head=head, id_=id_, expected=members is not None),
+        _compare_members(reading, members, exhaustive=True) if members is not None else _GOOD,
+        _compare_foreign(reading) if FOREIGN_METADATA in reading.documents else _GOOD,
+        _one_database(reading),
+    )
+    return next((fault for fault in faults if fault[0]), _GOOD)
+
+
+def _compare_inner(reading: _Reading, *, head: bytes, id_: str | None, expected: bool) -> _Finding:
+    """Compare with the manifest inside, which every archive of ours has."""
+    if MANIFEST not in reading.documents:
+        return (Damage.MISSING, f"{MANIFEST} is not in it") if expected else _GOOD
+    document = reading.documents[MANIFEST]
+    if not isinstance(document, dict) or not isinstance(document.get("members"), list):
+        return Damage.MANIFEST, "the manifest inside it is not one"
+    if head not in GZIP_HEADERS:
+        return Damage.UNREADABLE_ARCHIVE, "its gzip header was changed"
+    if id_ is not None and document.get("id") != id_:
+        return Damage.MANIFEST, f"it is backup {document.get('id')!r}, not {id_!r}"
+    return _compare_members(reading, document["members"], exhaustive=True)
 
 
 def _one_database(reading: _Reading) -> _Finding:
@@ -218,7 +222,7 @@ def _one_database(reading: _Reading) -> _Finding:
     if len(reading.databases) > 1:
         names = ", ".join(reading.databases)
         return Damage.NO_DATABASE, f"it holds several databases ({names}); unpack and verify each"
-    return None, ""
+    return _GOOD
 
 
 def _compare_members(
@@ -237,7 +241,7 @@ def _compare_members(
     there.pop(MANIFEST, None)
     if exhaustive and there:
         return Damage.UNEXPECTED, f"member {min(there)!r} is not in the manifest"
-    return None, ""
+    return _GOOD
 
 
 def _compare_foreign(reading: _Reading) -> _Finding:

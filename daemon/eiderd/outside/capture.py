@@ -13,7 +13,7 @@ memory", J. ACM 40(4), 1993), on blocks. Three things make the first word of a b
 what is done about each:
 
 - A block may be caught half written. Then its checksum is wrong (`sound`), and it is compared in
-  full, not by its word, until the refresh ends. Of an encrypted file that goes for every block copied.
+  full, not by its word, until the refresh ends. In an encrypted file that goes for every block.
 - The checksum forgets the order of words, so a block rewritten with the same words in another order
   keeps its first word. A mirror that is kept for long could stay behind that way; so a *thorough*
   refresh, which every backup asks for, compares every byte once before it looks at words.
@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from eiderd.errors import NotConverged, SourceUnavailable
+from eiderd.evidence import Captured
 from eiderd.outside import checksum, files
 from eiderd.outside.duckdb_file import (
     HEADER_BYTES,
@@ -45,12 +46,12 @@ from eiderd.outside.duckdb_file import (
     read_headers,
     wal_names,
 )
-from eiderd.evidence import Captured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     Progress: TypeAlias = Callable[[int, int], None]
+    Throttle: TypeAlias = Callable[[int], None]
 
 Report = Captured
 
@@ -76,7 +77,8 @@ def refresh(
     and bytes to do. Memory is bounded whatever the size of the file, but for 16 bytes per block.
 
     Raise SourceUnavailable when the database cannot be read, NotConverged when it changed faster
-    than `passes` passes, or `timeout_seconds` after the first one, allow, NoSpace and StoreUnavailable for the mirror.
+    than `passes` passes, or `timeout_seconds` after the first one, allow, NoSpace and
+    StoreUnavailable for the mirror.
     """
     files.private_folder(mirror)
     began = time.monotonic()
@@ -100,9 +102,7 @@ def refresh(
                 copied = time.monotonic()
         else:
             raise _not_converged(source, passes, time.monotonic() - copied, len(dirty))
-        report = work.report(
-            passes=number, seconds=time.monotonic() - began, first_pass=first_pass
-        )
+        report = work.report(passes=number, seconds=time.monotonic() - began, first_pass=first_pass)
         mark.whole(unsound=work.unsound)
     return report
 
@@ -163,7 +163,7 @@ class _Refresh:
     mirror: Path
     live: int
     copied: int
-    throttle: Callable[[int], None]
+    throttle: Throttle
     progress: Progress
     headers: Headers
     instant: tuple[int, int] = (0, 0)
@@ -269,7 +269,7 @@ class _Refresh:
     def look(self) -> list[int]:
         """Return the blocks in which the mirror differs, as far as a look can tell."""
         with files.reading_from(self.source):
-            self._same_file()
+            self._refuse_another_file()
         pages = self._read(0, HEADER_BYTES)
         self.headers = read_headers(pages, of=self.source)
         if os.pread(self.copied, HEADER_BYTES, 0) != pages:
@@ -292,8 +292,8 @@ class _Refresh:
             dirty.append(whole)
         return sorted(set(dirty))
 
-    def _same_file(self) -> None:
-        now, then = os.stat(self.source), os.fstat(self.live)
+    def _refuse_another_file(self) -> None:
+        now, then = self.source.stat(), os.fstat(self.live)
         if (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
             raise SourceUnavailable(
                 f"{self.source} was replaced by another file while it was copied",
@@ -308,7 +308,7 @@ class _Refresh:
         # A word that cannot be read (the file just shrank, or the mirror is short) is none: blocks
         # never begin with the complement of the other side's zero.
         words = np.full(whole, 0 if descriptor == self.live else ~np.uint64(0), dtype=np.uint64)
-        view = memoryview(words.view(np.uint8))
+        view = memoryview(words.data).cast("B")
         stride, word = self.headers.block_size, checksum.WORD
         with files.reading_from(self.source):
             for index in range(whole):
@@ -473,7 +473,7 @@ class _Refresh:
 # Small tools ------------------------------------------------------------------------------------
 
 
-def _throttle(rate_limit: int | None) -> Callable[[int], None]:
+def _throttle(rate_limit: int | None) -> Throttle:
     """Return a function that is told of bytes read and sleeps so that the rate is kept."""
     if not rate_limit:
         return lambda _count: None

@@ -1,8 +1,8 @@
 """DuckDB's block checksum, over many blocks at once. Imported by child processes only (numpy).
 
 Source: `Checksum` in DuckDB's src/common/checksum.cpp: 5381 XOR (word * C) over the u64 words that
-follow the checksum itself, modulo 2^64. XOR forgets order: two blocks with the same words in another
-order have the same checksum, so an equal checksum does not prove equal content.
+follow the checksum itself, modulo 2^64. XOR forgets order: two blocks with the same words in
+another order have the same checksum, so an equal checksum does not prove equal content.
 """
 
 from __future__ import annotations

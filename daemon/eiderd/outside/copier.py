@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from eiderd.outside import process
 from eiderd.evidence import Captured, Checked, Damage, Member, Packed
+from eiderd.outside import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from eiderd.evidence import Member
 from eiderd.outside import archive as archive_module
 from eiderd.outside import archive_check, capture, process
-from eiderd.evidence import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,5 @@ def _unpack(
 
 if __name__ == "__main__":
     sys.exit(
-        process.serve(
-            {"refresh": _refresh, "pack": _pack, "check": _check, "unpack": _unpack}
-        )
+        process.serve({"refresh": _refresh, "pack": _pack, "check": _check, "unpack": _unpack})
     )

@@ -1,16 +1,16 @@
 """A DuckDB database file as bytes: headers, blocks, WAL frames. No engine is involved.
 
-Layout, little endian (from DuckDB's public storage source, src/storage/single_file_block_manager.cpp
-and src/storage/write_ahead_log.cpp, and checked against files of 1.4.3, 1.5.6 and 2.0.0):
+Layout, little endian (source: src/storage/single_file_block_manager.cpp and write_ahead_log.cpp of
+DuckDB, checked against files of 1.4.3, 1.5.6 and 2.0.0):
 
-- bytes 0-4095: main header page. u64 checksum, `DUCK` at 8, u64 storage version at 12, four u64 flag
-  words from 20 (bit 0 of the first: encrypted), engine's version text at 52 (32 bytes).
-- bytes 4096 and 8192: two database headers, written alternately, one per checkpoint; the live one has
-  the higher iteration. u64 checksum, u64 iteration, root meta block, free list, block count, block
-  size, vector size, storage compatibility. In an encrypted file both pages are ciphertext.
+- bytes 0-4095: main header page. u64 checksum, `DUCK` at 8, u64 storage version at 12, four u64
+  flag words from 20 (bit 0 of the first: encrypted), engine's version text at 52 (32 bytes).
+- bytes 4096 and 8192: two database headers, written alternately, one per checkpoint; the live one
+  has the higher iteration. u64 checksum, u64 iteration, root meta block, free list, block count,
+  block size, vector size, storage compatibility. In an encrypted file both are ciphertext.
 - from 12288: blocks of `block size` bytes, each beginning with the u64 checksum of the rest.
 
-Beside the database `X` can stand `X.wal`, and from 1.5 also `X.wal.checkpoint` (commits that arrive
+Beside the database `X` can stand `X.wal`, and from 1.5 `X.wal.checkpoint` (commits that arrive
 while a checkpoint runs) and `X.wal.recovery`. All of them together are the database.
 """
 
@@ -112,12 +112,12 @@ _OBJECT_END = b"\xff\xff"
 _LONGEST_VERSION_ENTRY = 160
 
 # Entries after which no block can have been given back for reuse: a sequence value, a created
-# object, rows, the end of a commit. Anything else (drop, alter, checkpoint, unknown) may free blocks.
+# object, rows, the end of a commit. Anything else (drop, alter, checkpoint, unknown) may free some.
 _FREES_NOTHING = frozenset({1, 3, 5, 8, 10, 11, 13, 21, 23, 25, 26, 27, 28, 29, 98, 100})
 
 
 def wal_frames(read: Callable[[int, int], bytes], size: int) -> Iterator[tuple[int, int]] | None:
-    """Given `read(offset, length)` over a WAL of `size` bytes, return its (end offset, entry type)s.
+    """Given `read(offset, length)` over a WAL of `size` bytes, return its (end, entry type)s.
 
     The last frame may be torn: its end then lies beyond `size`. The type is 0 where there is no
     entry. Return None when the frames cannot be followed: another format, or encrypted.
@@ -139,9 +139,7 @@ def _first_frame(head: bytes) -> int | None:
     return None
 
 
-def _walk(
-    read: Callable[[int, int], bytes], *, start: int, size: int
-) -> Iterator[tuple[int, int]]:
+def _walk(read: Callable[[int, int], bytes], *, start: int, size: int) -> Iterator[tuple[int, int]]:
     offset = start
     while offset < size and len(head := read(offset, _FRAME_HEAD + 3)) == _FRAME_HEAD + 3:
         (length,) = struct.unpack_from("<Q", head)
@@ -155,6 +153,4 @@ def may_free_blocks(read: Callable[[int, int], bytes], *, since: int, size: int)
     Freed blocks may be rewritten at once. Answers yes whenever that cannot be ruled out.
     """
     frames = wal_frames(read, size)
-    return frames is None or any(
-        end > since and kind not in _FREES_NOTHING for end, kind in frames
-    )
+    return frames is None or any(end > since and kind not in _FREES_NOTHING for end, kind in frames)

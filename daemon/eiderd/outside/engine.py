@@ -26,7 +26,7 @@ _LOOKUPS: Final = 32  # keys looked up through each index
 class Engines:
     """The interpreters that hold an engine: eiderd's own (the newest), and others by version."""
 
-    others: Mapping[str, Path]
+    others: dict[str, Path]
     application: str | None
 
     def interpreter(self) -> Path:

@@ -131,8 +131,6 @@ def locked(*folders: Path, hint: str) -> Iterator[None]:
         yield
 
 
-
-
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
     """Yield a new private folder below `parent` and remove it afterwards.

@@ -1,9 +1,10 @@
 """Child processes: whatever can crash, hang or eat memory runs in one, within limits.
 
-A child gets its order as one JSON document on standard input and answers with JSON lines on standard
-output: any number of `{"progress": …}`, then one `{"result": …}` or `{"error": …}`. Its limits are
-set by util-linux and coreutils commands that replace themselves with the child (setpriv, prlimit,
-nice, ionice), because code run between fork and exec in a process with threads may deadlock.
+A child gets its order as one JSON document on standard input and answers with JSON lines on
+standard output: any number of `{"progress": …}`, then one `{"result": …}` or `{"error": …}`. Its
+limits are set by util-linux and coreutils commands that replace themselves with the child (setpriv,
+prlimit, nice, ionice), because code run between fork and exec in a process with threads may
+deadlock.
 """
 
 from __future__ import annotations
@@ -208,9 +209,7 @@ _Result = TypeVar("_Result")
 _Other = TypeVar("_Other")
 
 
-def together(
-    one: Callable[[], _Result], other: Callable[[], _Other], /
-) -> tuple[_Result, _Other]:
+def together(one: Callable[[], _Result], other: Callable[[], _Other], /) -> tuple[_Result, _Other]:
     """Run both at once and return both results. Raise the first failure, having ended the other.
 
     Also when the main thread is interrupted: no child outlives this call.
@@ -218,11 +217,11 @@ def together(
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         first, second = pool.submit(one), pool.submit(other)
         try:
-            done, _not_done = concurrent.futures.wait(
-                (first, second), return_when=concurrent.futures.FIRST_EXCEPTION
-            )
-            for future in done:
-                future.result()
+            futures: list[concurrent.futures.Future[Any]] = [first, second]
+            concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()
         except BaseException:
             end_all()
             raise
