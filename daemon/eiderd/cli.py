@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import TypeAdapter
 
-from eiderd import __version__, catalog, log, proof, resources, terminal
+from eiderd import __version__, catalog, example, log, proof, resources, terminal
 from eiderd import config as configuration
 from eiderd.app import App, silent
 from eiderd.errors import ConfigError, EiderError, ExitCode
@@ -218,7 +218,7 @@ def config_show(json_: Json = False) -> None:
 @config_cli.command("example")
 def config_example() -> None:
     """Print an annotated configuration to start from."""
-    typer.echo(resources.example().read_text(), nl=False)
+    typer.echo(example.annotated(), nl=False)
 
 
 @cli.command()

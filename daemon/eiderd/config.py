@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -27,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from eiderd import resources
 from eiderd.errors import ConfigError
+from eiderd.units import Duration, Size  # noqa: TC001  (pydantic reads them)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,21 +34,6 @@ DEFAULT_PATH = Path("/etc/eiderd/eiderd.toml")
 PREFIX = "EIDER_"
 _OWN_VARIABLES = {"EIDER_CONFIG"}  # read by the command itself
 
-_DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|w)")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def _duration(value: object) -> object:
-    """Given "90s", "1h30m", return the time; leave what is none to the validator."""
-    if isinstance(value, timedelta):
-        return value
-    text = str(value).strip()
-    if not text or _DURATION.sub("", text).strip():
-        raise ValueError('a duration has a unit, as in "90s", "5m", "1h30m", "7d"')
-    return timedelta(
-        seconds=sum(float(m["count"]) * _SECONDS[m["unit"]] for m in _DURATION.finditer(text))
-    )
-
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
@@ -57,9 +41,7 @@ def _absolute(path: Path) -> Path:
     return path
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Size = Annotated[ByteSize, Field(gt=0)]
 
 
 class _Section(BaseModel):
@@ -118,16 +100,20 @@ class Schema(_Section):
 
 class Engine(_Section):
     memory_limit: Size = Field(
-        ByteSize(200_000_000), description="For an engine's own buffers while it proves a backup."
+        ByteSize(200_000_000),
+        description="How much an engine may hold in memory while it proves a backup.",
     )
-    threads: int = Field(2, ge=1, le=256, description="For an engine while it proves a backup.")
+    threads: int = Field(
+        2, ge=1, le=256, description="How many cores an engine may use while it proves a backup."
+    )
     deadline: Duration = Field(
-        timedelta(hours=1), description="An engine that takes longer is ended; a verdict."
+        timedelta(hours=1),
+        description="An engine that takes longer is ended, and the backup stays unverified.",
     )
     application: str | None = Field(
         None,
         pattern=r"^v?\d+\.\d+\.\d+$",
-        description='The DuckDB version that the application runs, as in "1.4.3": it proves.',
+        description="The DuckDB version that the application runs; it proves if it is installed.",
     )
     others: tuple[str, ...] = Field(
         (),

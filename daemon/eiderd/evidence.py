@@ -20,7 +20,7 @@ class Captured:
     passes: int
     seconds: float
     frozen_seconds: float
-    first_pass: str
+    first_pass: str | None
     instant: tuple[int, int]
     iteration: int | None
     engine: str

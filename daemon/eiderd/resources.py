@@ -1,4 +1,4 @@
-"""Files that ship with eiderd and are not code: profiles, the annotated example, the demo."""
+"""Files that ship with eiderd and are not code: profiles, the demo."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ def _first(*candidates: Path) -> Path:
 def profiles() -> dict[str, Path]:
     folder = _first(_PACKAGE / "profiles", _CHECKOUT / "config" / "profiles")
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def example() -> Path:
-    """The annotated configuration."""
-    return _first(_PACKAGE / "eiderd.toml", _CHECKOUT / "config" / "eiderd.toml")
 
 
 def demo() -> Path:

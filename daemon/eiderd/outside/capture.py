@@ -28,7 +28,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import json
 import os
 import time
 from pathlib import Path
@@ -38,20 +37,19 @@ import numpy as np
 
 from eiderd.errors import NotConverged, SourceUnavailable
 from eiderd.evidence import Captured
-from eiderd.outside import checksum, files
+from eiderd.outside import checksum, clock, files, wal_image
 from eiderd.outside.duckdb_file import (
     HEADER_BYTES,
     Headers,
-    may_free_blocks,
     read_headers,
     wal_names,
 )
+from eiderd.outside.mark import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     Progress: TypeAlias = Callable[[int, int], None]
-    Throttle: TypeAlias = Callable[[int], None]
 
 Report = Captured
 
@@ -82,11 +80,12 @@ def refresh(
     """
     files.private_folder(mirror)
     began = time.monotonic()
-    mark = _Mark.begin(mirror, name=source.name)
+    mark = Mark.begin(mirror, name=source.name)
     with _Refresh.opened(source, mirror, rate_limit=rate_limit, progress=progress) as work:
         copied = began
         first_pass = work.first_pass()
-        if thorough or not mark.trusted:
+        # What the kernel copied at once has not been looked at block by block.
+        if thorough or not mark.trusted or first_pass is not None:
             work.distrust_everything()
         else:
             work.distrust(mark.unsound)
@@ -116,42 +115,6 @@ def _not_converged(source: Path, passes: int, seconds: float, still: int) -> Not
     )
 
 
-# The mark ---------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Mark:
-    """A small file that says whether the mirror's bytes can be taken at their word.
-
-    Nothing in the mirror is synced: it can always be rebuilt. What another boot wrote, or a refresh
-    that did not end, is compared byte by byte before it is used.
-    """
-
-    path: Path
-    trusted: bool
-    unsound: tuple[int, ...]
-
-    @classmethod
-    def begin(cls, mirror: Path, *, name: str) -> _Mark:
-        path = mirror / f".{name}.mark"
-        was: dict[str, object] = {}
-        with contextlib.suppress(OSError, ValueError):
-            was = json.loads(path.read_text())
-        unsound = was.get("unsound")
-        trusted = was.get("boot") == _boot() and isinstance(unsound, list)
-        with files.writing_to(mirror):
-            path.unlink(missing_ok=True)
-        return cls(path, trusted, tuple(unsound) if isinstance(unsound, list) else ())
-
-    def whole(self, *, unsound: Iterable[int]) -> None:
-        with files.writing_to(self.path.parent):
-            self.path.write_text(json.dumps({"boot": _boot(), "unsound": sorted(unsound)}))
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
 # The work ---------------------------------------------------------------------------------------
 
 
@@ -163,7 +126,7 @@ class _Refresh:
     mirror: Path
     live: int
     copied: int
-    throttle: Throttle
+    throttle: clock.Throttle
     progress: Progress
     headers: Headers
     instant: tuple[int, int] = (0, 0)
@@ -196,7 +159,7 @@ class _Refresh:
                     files.PRIVATE_FILE,
                 )
             stack.callback(os.close, copied)
-            yield cls(source, mirror, live, copied, _throttle(rate_limit), progress, headers)
+            yield cls(source, mirror, live, copied, clock.throttle(rate_limit), progress, headers)
 
     # Reading the two files
 
@@ -220,10 +183,10 @@ class _Refresh:
 
     # 0. The first pass, in the kernel
 
-    def first_pass(self) -> str:
-        """Fill an empty mirror at once. Return how: `reflink`, `copy_file_range` or `none`."""
+    def first_pass(self) -> str | None:
+        """Fill an empty mirror at once. Return how: `reflink`, `copy_file_range`, or not."""
         if os.fstat(self.copied).st_size:
-            return "none"
+            return None
         size = self._live_size()
         with contextlib.suppress(OSError):
             fcntl.ioctl(self.copied, _FICLONE, self.live)
@@ -235,12 +198,12 @@ class _Refresh:
             if error.errno not in _CANNOT_IN_KERNEL:
                 with files.writing_to(self.mirror):
                     raise
-            return "none"
+            return None
         return "copy_file_range"
 
     def _copy_in_kernel(self, size: int) -> None:
         offset = 0
-        self._todo = size * 2  # each byte is copied, then compared
+        self._todo += size
         while offset < size:
             wanted = min(_KERNEL_COPY, size - offset)
             self.throttle(wanted)
@@ -254,7 +217,7 @@ class _Refresh:
     def distrust_everything(self) -> None:
         """Compare every byte once: what the mirror holds may not be what its words say."""
         self._everything = True
-        self._todo += self._live_size()
+        self._todo += self._live_size() - HEADER_BYTES
 
     def distrust(self, blocks: Iterable[int]) -> None:
         self._suspects.update(blocks)
@@ -357,65 +320,23 @@ class _Refresh:
     # 2. and 4. The WAL files
 
     def wal_held(self) -> bool:
-        """Say whether the WAL images are still prefixes of the WAL files, and nothing was freed.
-
-        At most one of them may have grown: then all of them together were read at one instant.
-        """
-        grown = []
-        for name in wal_names(self.source.name):
-            with _wal_pair(self.source.with_name(name), self.mirror / name) as (live, copied):
-                if (live is None) != (copied is None):
-                    return False
-                if live is None or copied is None:
-                    continue
-                had, has = os.fstat(copied).st_size, os.fstat(live).st_size
-                if has < had or _common(live, copied) < had:
-                    return False
-                if has > had:
-                    grown.append(name)
-                    read = _reader(live)
-                    if not self.headers.encrypted and may_free_blocks(read, since=had, size=has):
-                        return False
-        return len(grown) <= 1
+        """Say whether the WAL images still stand for the instant they were read at."""
+        return wal_image.held(
+            source=self.source, mirror=self.mirror, encrypted=self.headers.encrypted
+        )
 
     def read_wal(self) -> None:
         """Bring the mirror's WAL files up to date, each to the live file's end."""
         began = time.time_ns()
         for name in wal_names(self.source.name):
-            with files.reading_from(self.source.with_name(name)):
-                changed = self._read_one_wal(self.source.with_name(name), self.mirror / name)
+            changed = wal_image.refresh(
+                live=self.source.with_name(name), image=self.mirror / name, told=self.throttle
+            )
             if changed:
                 low, _high = self._wal_changed.get(name, changed)
                 self._wal_changed[name] = (min(low, changed[0]), changed[1])
         self.instant = (began, time.time_ns())
         self.settled = True
-
-    def _read_one_wal(self, live_path: Path, copied_path: Path) -> tuple[int, int] | None:
-        try:
-            live = os.open(live_path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            gone = copied_path.exists()
-            with files.writing_to(self.mirror):
-                copied_path.unlink(missing_ok=True)
-            return (0, 0) if gone else None
-        with contextlib.ExitStack() as stack:
-            stack.callback(os.close, live)
-            with files.writing_to(self.mirror):
-                copied = os.open(
-                    copied_path,
-                    os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-                    files.PRIVATE_FILE,
-                )
-                stack.callback(os.close, copied)
-                had = os.fstat(copied).st_size
-            offset = common = _common(live, copied)
-            while data := os.pread(live, CHUNK, offset):
-                self.throttle(len(data))
-                with files.writing_to(self.mirror):
-                    offset += os.pwrite(copied, data, offset)
-            with files.writing_to(self.mirror):
-                os.ftruncate(copied, offset)
-            return (common, offset) if (common, common) != (had, offset) else None
 
     # 3. Copy
 
@@ -432,7 +353,7 @@ class _Refresh:
 
     # The report
 
-    def report(self, *, passes: int, seconds: float, first_pass: str) -> Captured:
+    def report(self, *, passes: int, seconds: float, first_pass: str | None) -> Captured:
         blocks = (os.fstat(self.copied).st_size - HEADER_BYTES) // self.headers.block_size
         self.unsound = {index for index in self.unsound if index < blocks}
         names = (self.source.name, *wal_names(self.source.name))
@@ -473,22 +394,6 @@ class _Refresh:
 # Small tools ------------------------------------------------------------------------------------
 
 
-def _throttle(rate_limit: int | None) -> Throttle:
-    """Return a function that is told of bytes read and sleeps so that the rate is kept."""
-    if not rate_limit:
-        return lambda _count: None
-    began, total = time.monotonic(), 0
-
-    def wait(count: int) -> None:
-        nonlocal total
-        total += count
-        ahead = total / rate_limit - (time.monotonic() - began)
-        if ahead > 0:
-            time.sleep(ahead)
-
-    return wait
-
-
 def _runs(blocks: Iterable[int], *, longest: int) -> Iterator[tuple[int, int]]:
     """Given ascending blocks, yield (first, count) of each run of neighbours."""
     first = count = 0
@@ -501,40 +406,3 @@ def _runs(blocks: Iterable[int], *, longest: int) -> Iterator[tuple[int, int]]:
         count += 1
     if count:
         yield first, count
-
-
-def _reader(descriptor: int) -> Callable[[int, int], bytes]:
-    return lambda offset, length: os.pread(descriptor, length, offset)
-
-
-def _common(one: int, other: int) -> int:
-    """How many bytes two open files have in common from their beginning."""
-    offset = 0
-    while True:
-        a, b = os.pread(one, CHUNK, offset), os.pread(other, CHUNK, offset)
-        if a != b or not a:
-            return offset + _common_prefix(a, b)
-        offset += len(a)
-
-
-def _common_prefix(a: bytes, b: bytes) -> int:
-    length = min(len(a), len(b))
-    if a[:length] == b[:length]:
-        return length
-    differs = np.frombuffer(a[:length], np.uint8) != np.frombuffer(b[:length], np.uint8)
-    return int(differs.argmax())
-
-
-@contextlib.contextmanager
-def _wal_pair(live: Path, copied: Path) -> Iterator[tuple[int | None, int | None]]:
-    with contextlib.ExitStack() as stack:
-        descriptors: list[int | None] = []
-        for path in (live, copied):
-            try:
-                descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            except FileNotFoundError:
-                descriptors.append(None)
-        for descriptor in descriptors:
-            if descriptor is not None:
-                stack.callback(os.close, descriptor)
-        yield descriptors[0], descriptors[1]

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -75,7 +76,8 @@ def run(
     """
     began = time.monotonic()
     with _started(command, limits) as child:
-        lines = _Lines(child, deadline=began + limits.deadline_seconds)
+        deadline = began + limits.deadline_seconds
+        lines = _Lines(child, deadline=deadline)
         feeder = threading.Thread(target=_feed, args=(child, order), daemon=True)
         feeder.start()
         result: dict[str, Any] | None = None
@@ -86,7 +88,7 @@ def run(
                 raise from_json(line["error"])
             elif "result" in line:
                 result = line["result"]
-        status, usage = _reap(child)
+        status, usage = _reap(child, deadline=deadline)
         feeder.join()
         if result is None or status != 0:
             raise _died(status, lines.stderr_tail())
@@ -133,11 +135,34 @@ def _feed(child: subprocess.Popen[bytes], order: Mapping[str, object]) -> None:
             stdin.close()
 
 
-def _reap(child: subprocess.Popen[bytes]) -> tuple[int, Any]:
-    """Wait for the child and return its exit status and what it used."""
+def _reap(child: subprocess.Popen[bytes], *, deadline: float) -> tuple[int, Any]:
+    """Wait for the child and return its exit status and what it used.
+
+    It may have closed its output and live on: the deadline holds here too.
+    """
+    with contextlib.closing(_ProcessHandle(child.pid)) as handle:
+        if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise _late()
     _pid, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     return child.returncode, usage
+
+
+class _ProcessHandle:
+    """A descriptor that becomes readable when the process ends (pidfd_open(2))."""
+
+    def __init__(self, pid: int) -> None:
+        self._descriptor = os.pidfd_open(pid)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _late() -> ChildFailed:
+    return ChildFailed("a child process did not end before its deadline", how="deadline")
 
 
 def _died(status: int, stderr_tail: str) -> ChildFailed:
@@ -186,9 +211,7 @@ class _Lines:
                 left = self._deadline - time.monotonic()
                 ready = selector.select(timeout=max(0.0, left))
                 if not ready and left <= 0:
-                    raise ChildFailed(
-                        "the child process did not answer before its deadline", how="deadline"
-                    )
+                    raise _late()
                 for key, _events in ready:
                     yield from self._take(selector, key)
 

@@ -1,0 +1,5 @@
+"""`python -m eiderd` is `eider`."""
+
+from eiderd.cli import run
+
+run()

@@ -1,0 +1,78 @@
+"""The annotated configuration, written from the settings themselves so that it cannot drift."""
+
+from __future__ import annotations
+
+import datetime
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tomli_w
+from pydantic import BaseModel, ByteSize
+
+from eiderd.config import Settings
+from eiderd.units import spell_duration, spell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+_HEAD = """\
+# The configuration of eiderd: /etc/eiderd/eiderd.toml, or what --config or EIDER_CONFIG names.
+#
+# Only database.path is required. What is commented out shows its default. Durations and sizes carry
+# their unit ("90s", "1h30m", "7d"; "500MB", "2GiB"). Every setting can also come from the
+# environment, which wins: EIDER_DATABASE__PATH, EIDER_BACKUP__DIRECTORY, ...
+# Check it: eider config check
+
+# Defaults for a known application; whatever stands in this file wins.
+# profile = "cartographus"
+"""
+_PATH = '"/data/cartographus.duckdb"'
+_SHOWN_WHEN_UNSET = {
+    "mirror.rate_limit": '"50MB"',
+    "engine.application": '"1.4.3"',
+    "content.time_columns": '{ playback_events = "started_at" }',
+}
+
+
+def annotated() -> str:
+    """Return the text of `config/eiderd.toml`."""
+    return _HEAD + "".join(_section(name, field) for name, field in Settings.model_fields.items())
+
+
+def _section(name: str, field: FieldInfo) -> str:
+    model = field.annotation
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return ""
+    title = field.alias or name
+    return f"\n[{title}]\n" + "".join(
+        line for key, inner in model.model_fields.items() for line in _setting(title, key, inner)
+    )
+
+
+def _setting(section: str, key: str, field: FieldInfo) -> Iterator[str]:
+    for line in textwrap.wrap(field.description or "", 96):
+        yield f"# {line}\n"
+    if field.is_required():
+        yield f"{key} = {_PATH}\n"
+        return
+    default = field.get_default(call_default_factory=True)
+    shown = _SHOWN_WHEN_UNSET.get(f"{section}.{key}") or _toml(default)
+    unset = "" if default not in (None, {}) else "  # not set"
+    yield f"# {key} = {shown}{unset}\n"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case datetime.timedelta():
+            return f'"{spell_duration(value)}"'
+        case ByteSize():
+            return f'"{spell_size(value)}"'
+        case Path():
+            return f'"{value}"'
+        case tuple():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case _:
+            return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()

@@ -1,0 +1,121 @@
+"""The WAL files of a live database, imaged: read to their end, and asked whether they still hold.
+
+An engine appends to a WAL, or truncates it after a checkpoint. An image that is a prefix of it
+is therefore its state at the instant the last byte of the image was read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from eiderd.outside import files
+from eiderd.outside.duckdb_file import may_free_blocks, wal_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_CHUNK: Final = 4 << 20
+
+
+def refresh(*, live: Path, image: Path, told: Callable[[int], None]) -> tuple[int, int] | None:
+    """Make `image` the bytes of `live` up to its end; what both have in common is not written.
+
+    `told` hears of the bytes read. Return the (from, to) range that was written, None when nothing
+    changed. Raise SourceUnavailable, NoSpace, StoreUnavailable.
+    """
+    with _opened(live) as source:
+        if source is None:
+            gone = image.exists()
+            with files.writing_to(image.parent):
+                image.unlink(missing_ok=True)
+            return (0, 0) if gone else None
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with files.writing_to(image.parent):
+            target = os.open(image, flags, files.PRIVATE_FILE)
+        try:
+            return _append(source, target, live=live, folder=image.parent, told=told)
+        finally:
+            os.close(target)
+
+
+def _append(
+    source: int, target: int, *, live: Path, folder: Path, told: Callable[[int], None]
+) -> tuple[int, int] | None:
+    had = os.fstat(target).st_size
+    with files.reading_from(live):
+        offset = common = _common(source, target)
+    while True:
+        with files.reading_from(live):
+            data = os.pread(source, _CHUNK, offset)
+        if not data:
+            break
+        told(len(data))
+        with files.writing_to(folder):
+            offset += os.pwrite(target, data, offset)
+    with files.writing_to(folder):
+        os.ftruncate(target, offset)
+    return (common, offset) if (common, common) != (had, offset) else None
+
+
+def held(*, source: Path, mirror: Path, encrypted: bool) -> bool:
+    """Say whether the images are still prefixes of the WAL files, and no block was freed since.
+
+    At most one file may have grown: then all of them together were read at one instant. Blocks of
+    an encrypted file never return to an earlier content, so there it does not matter what grew.
+    """
+    grown = 0
+    for name in wal_names(source.name):
+        with _opened(source.with_name(name)) as live, _opened(mirror / name) as image:
+            if live is None or image is None:
+                if live is not image:
+                    return False
+                continue
+            had, has = os.fstat(image).st_size, os.fstat(live).st_size
+            if has < had or _common(live, image) < had:
+                return False
+            if has == had:
+                continue
+            grown += 1
+            if not encrypted and may_free_blocks(_reader(live), since=had, size=has):
+                return False
+    return grown <= 1
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """Yield the open file, None when it is not there."""
+    descriptor: int | None = None
+    try:
+        with files.reading_from(path), contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _reader(descriptor: int) -> Callable[[int, int], bytes]:
+    return lambda offset, length: os.pread(descriptor, length, offset)
+
+
+def _common(one: int, other: int) -> int:
+    """How many bytes two open files have in common from their beginning."""
+    offset = 0
+    while True:
+        a, b = os.pread(one, _CHUNK, offset), os.pread(other, _CHUNK, offset)
+        if a != b or not a:
+            return offset + _common_prefix(a, b)
+        offset += len(a)
+
+
+def _common_prefix(a: bytes, b: bytes) -> int:
+    length = min(len(a), len(b))
+    if a[:length] == b[:length]:
+        return length
+    differs = np.frombuffer(a[:length], np.uint8) != np.frombuffer(b[:length], np.uint8)
+    return int(differs.argmax())

@@ -1,0 +1,50 @@
+"""Durations and sizes as people write them: "90s", "1h30m", "500MB". Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, ByteSize, Field, PlainSerializer
+
+_DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|w)")
+_SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_BYTES = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
+
+
+def read_duration(value: object) -> object:
+    """Given "90s" or "1h30m", return the time. Raise ValueError for a text without a unit."""
+    if isinstance(value, timedelta):
+        return value
+    text = str(value).strip()
+    if not text or _DURATION.sub("", text).strip():
+        raise ValueError('a duration has a unit, as in "90s", "5m", "1h30m", "7d"')
+    seconds = sum(float(m["count"]) * _SECONDS[m["unit"]] for m in _DURATION.finditer(text))
+    return timedelta(seconds=seconds)
+
+
+def spell_duration(value: timedelta) -> str:
+    """Given a time, return it in the largest unit that gives a whole number: 90 s are "90s"."""
+    milliseconds = value // timedelta(milliseconds=1)
+    for unit, seconds in _SECONDS.items():
+        if milliseconds % int(seconds * 1000) == 0:
+            return f"{milliseconds // int(seconds * 1000)}{unit}"
+    raise AssertionError("every time is a whole number of milliseconds")
+
+
+def spell_size(value: int) -> str:
+    """Given bytes, return them in the largest decimal unit that gives a whole number."""
+    for unit, size in _BYTES.items():
+        if value % size == 0:
+            return f"{value // size}{unit}"
+    return str(int(value))
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(read_duration),
+    Field(gt=timedelta(0)),
+    PlainSerializer(spell_duration, when_used="json"),
+]
+Size = Annotated[ByteSize, Field(gt=0), PlainSerializer(spell_size, when_used="json")]

@@ -1,0 +1,14 @@
+"""What every test may rely on: no setting of the machine's own leaks in."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_eider_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("EIDER_"):
+            monkeypatch.delenv(name)

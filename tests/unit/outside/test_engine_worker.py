@@ -1,0 +1,544 @@
+"""The worker opens a database, reads every row and says what it found; it changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+WORKER = Path(__file__).parents[3] / "daemon" / "eiderd" / "outside" / "engine_worker.py"
+
+TYPES = {
+    "TINYINT": ["1", "-1"],
+    "SMALLINT": ["1", "300"],
+    "INTEGER": ["1", "70000"],
+    "BIGINT": ["1", "5000000000"],
+    "HUGEINT": ["1", "-170141183460469231731687303715884105727"],
+    "UTINYINT": ["1", "255"],
+    "USMALLINT": ["1", "65535"],
+    "UINTEGER": ["1", "4294967295"],
+    "UBIGINT": ["1", "18446744073709551615"],
+    "UHUGEINT": ["1", "340282366920938463463374607431768211455"],
+    "BIGNUM": ["'1'", "'123456789012345678901234567890123456789012345'"],
+    "BOOLEAN": ["true", "false"],
+    "FLOAT": ["0.5", "'inf'"],
+    "DOUBLE": ["0.1", "'nan'"],
+    "DECIMAL(4, 1)": ["1.5", "-999.9"],
+    "DECIMAL(38, 10)": ["1.5", "12345678901234567890.5"],
+    "VARCHAR": ["''", "'it''s ' || chr(0) || ' ünïcode 🦆'", "repeat('x', 5000)"],
+    "BLOB": ["''::BLOB", r"'\x00\xFF'::BLOB"],
+    "BIT": ["'101'", "'0101'"],
+    "UUID": ["'12345678-1234-1234-1234-123456789012'", "uuid()"],
+    "DATE": ["'2024-02-29'", "'infinity'", "'0044-03-15 (BC)'"],
+    "TIME": ["'12:00:00'", "'23:59:59.999999'"],
+    "TIME_NS": ["'12:00:00'", "'23:59:59.999999999'"],
+    "TIMETZ": ["'12:00:00+02'", "'10:00:00+00'"],
+    "TIMESTAMP": ["'2024-01-01'", "'-infinity'"],
+    "TIMESTAMP_S": ["'2024-01-01'", "'1969-07-20 20:17:40'"],
+    "TIMESTAMP_MS": ["'2024-01-01'", "'1969-07-20 20:17:40.123'"],
+    "TIMESTAMP_NS": ["'2024-01-01'", "'1969-07-20 20:17:40.123456789'"],
+    "TIMESTAMPTZ": ["'2024-01-01 00:00:00+00'", "'2024-01-01 00:00:00+05'"],
+    "INTERVAL": ["'30 days'", "'1 month'"],
+    "ENUM('sad', 'hap''py')": ["'sad'", "'hap''py'"],
+    "JSON": ["'{}'", "'[1, {\"a\": null}]'"],
+    "INTEGER[]": ["[]", "[NULL]", "[1, 2]", "[1, 2, NULL]"],
+    "VARCHAR[][]": ["[]", "[[]]", "[NULL]", "[['a'], ['b']]", "[['a', 'b']]"],
+    "DECIMAL(9, 3)[2]": ["[1, 2]", "[2, 1]"],
+    "FLOAT[2][2]": ["[[1, 2], [3, 4]]", "[[1, 2], [4, 3]]"],
+    "STRUCT(a INTEGER[], b INTEGER[])": ["{'a': [1], 'b': [2]}", "{'a': [1, 2], 'b': []}"],
+    'STRUCT("a b" VARCHAR, c STRUCT(d INTEGER))': ["{'a b': 'x', 'c': NULL}"],
+    "MAP(VARCHAR, INTEGER)": ["MAP {}", "MAP {'a': 1}", "MAP {'a': NULL}"],
+    "UNION(number INTEGER, other INTEGER)": ["union_value(number := 1)", "union_value(other := 1)"],
+    "VARIANT": ["1::VARIANT", "'1'::VARIANT", "[[1], [2]]::VARIANT", "[[1, 2]]::VARIANT"],
+    "GEOMETRY": ["'POINT (1 2)'", "'LINESTRING (0 0, 1 1)'"],
+}
+
+
+def given_database(path: Path, *statements: str) -> Path:
+    with duckdb.connect(str(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("CHECKPOINT")
+    return path
+
+
+def given_crash(path: Path, *statements: str) -> Path:
+    """As given_database, but the process dies: what it committed stays in the WAL."""
+    code = (
+        "import duckdb, json, os, sys\n"
+        "connection = duckdb.connect(sys.argv[1])\n"
+        "for statement in json.loads(sys.argv[2]): connection.execute(statement)\n"
+        "os._exit(0)"
+    )
+    command = [sys.executable, "-c", code, str(path), json.dumps(statements)]
+    subprocess.run(command, check=True, timeout=60)
+    return path
+
+
+def run_worker(order: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    ran = subprocess.run(
+        [sys.executable, "-I", str(WORKER)],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return [json.loads(line) for line in ran.stdout.splitlines()], ran.returncode
+
+
+def prove(database: Path, **more: object) -> dict[str, Any]:
+    scratch = database.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    order = {
+        "do": "prove",
+        "database": str(database),
+        "scratch": str(scratch),
+        "memory_limit": "200MB",
+        "threads": 2,
+        "lookups": 32,
+    }
+    lines, code = run_worker(order | more)
+    assert code == 0
+    assert all(set(line) == {"progress"} for line in lines[:-1])
+    result: dict[str, Any] = lines[-1]["result"]
+    assert result["ok"] == (result["kind"] == "ok") == (result["message"] is None)
+    return result
+
+
+def fingerprint(folder: Path, *statements: str) -> str:
+    path = folder / f"{len(list(folder.iterdir()))}.duckdb"
+    print_of: str = prove(given_database(path, *statements))["tables"]["t"]["fingerprint"]
+    return print_of
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def worker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("engine_worker_under_test", WORKER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_says_its_version() -> None:
+    assert run_worker({"do": "version"}) == ([{"result": {"engine": duckdb.__version__}}], 0)
+
+
+def test_an_unknown_order_is_no_result() -> None:
+    lines, code = run_worker({"do": "improve"})
+    assert lines == []
+    assert code != 0
+
+
+# --- what is read --------------------------------------------------------------------------------
+
+
+def test_reads_every_type(tmp_path: Path) -> None:
+    statements = []
+    for number, (kind, values) in enumerate(TYPES.items()):
+        statements.append(f"CREATE TABLE t{number} (value {kind})")
+        rows = ", ".join(f"({value})" for value in [*values, "NULL"])
+        statements.append(f"INSERT INTO t{number} VALUES {rows}")
+    statements.append("CREATE TABLE empty (value INTEGER, other VARCHAR[])")
+    result = prove(given_database(tmp_path / "x.duckdb", *statements))
+    assert (result["kind"], result["message"]) == ("ok", None)
+    counts = {f"t{n}": len(values) + 1 for n, values in enumerate(TYPES.values())} | {"empty": 0}
+    assert {name: table["rows"] for name, table in result["tables"].items()} == counts
+    assert result["rows"] == sum(counts.values())
+    assert all(len(table["fingerprint"]) == 32 for table in result["tables"].values())
+    assert result["fingerprint_kind"] == "duckdb-hash-1"
+
+
+def test_the_fingerprint_differs_for_every_value_of_every_type(tmp_path: Path) -> None:
+    statements, expected = [], {}
+    for number, (kind, values) in enumerate(TYPES.items()):
+        for place, value in enumerate([*values, "NULL"]):
+            statements.append(f"CREATE TABLE t{number}_{place} (value {kind})")
+            statements.append(f"INSERT INTO t{number}_{place} VALUES ({value})")
+        expected[number] = kind, len(values) + 1
+    tables = prove(given_database(tmp_path / "x.duckdb", *statements))["tables"]
+    for number, (kind, count) in expected.items():
+        prints = {tables[f"t{number}_{place}"]["fingerprint"] for place in range(count)}
+        assert len(prints) == count, kind
+
+
+def test_the_fingerprint_ignores_order_and_counts_duplicates(tmp_path: Path) -> None:
+    make = "CREATE TABLE t (a INTEGER, b VARCHAR)"
+    rows = "INSERT INTO t SELECT i, 'b' || i FROM range(5000) r(i)"
+    plain = fingerprint(tmp_path, make, rows)
+    backwards = fingerprint(tmp_path, make, f"{rows} ORDER BY i DESC")
+    doubled = fingerprint(tmp_path, make, rows, "INSERT INTO t VALUES (7, 'b7')")
+    # The xor alone would forgive a pair.
+    paired = fingerprint(tmp_path, make, rows, "INSERT INTO t VALUES (-1, 'x'), (-1, 'x')")
+    swapped = fingerprint(
+        tmp_path,
+        make,
+        rows,
+        "UPDATE t SET b = CASE a WHEN 7 THEN 'b8' ELSE 'b7' END WHERE a IN (7, 8)",
+    )
+    assert plain == backwards
+    assert len({plain, doubled, paired, swapped}) == 4
+
+
+def test_rows_in_the_wal_are_read(tmp_path: Path) -> None:
+    database = given_crash(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY)",
+        "INSERT INTO t SELECT range FROM range(100)",
+        "CHECKPOINT",
+        "INSERT INTO t SELECT range + 100 FROM range(11)",
+    )
+    assert (tmp_path / "x.duckdb.wal").exists()
+    assert prove(database)["tables"]["t"]["rows"] == 111
+
+
+def test_hostile_names_are_only_names(tmp_path: Path) -> None:
+    names = ['a"b; drop table "t', "it's", "sp ace", "üñí🦆", "select", "a.b", "x\ny", "rowid"]
+    statements = []
+    for schema in ("main", "x", 'o"s', "temp"):  # x: as the database
+        quoted = 'x."' + schema.replace('"', '""') + '"'
+        statements.append(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
+        for name in names:
+            word = '"' + name.replace('"', '""') + '"'
+            table = f"{quoted}.{word}"
+            statements.append(f"CREATE TABLE {table} ({word} INTEGER UNIQUE, other{word} VARCHAR)")
+            statements.append(f"INSERT INTO {table} SELECT i, 'v' || i FROM range(50) r(i)")
+            statements.append(f"CREATE INDEX {word} ON {table} (other{word})")
+    statements = [s.replace('other"', '"other ') for s in statements]
+    result = prove(given_database(tmp_path / "x.duckdb", *statements))
+    assert (result["kind"], result["message"]) == ("ok", None)
+    assert len(result["tables"]) == 4 * len(names)
+    assert result["rows"] == 50 * len(result["tables"])
+    assert {'"a""b; drop table ""t"', "it's", 'x."a.b"', '"a.b"'} <= set(result["tables"])
+    # All but those of the tables with a column called rowid.
+    assert result["indexes"]["found"] == 8 * len(names)
+    assert result["indexes"]["asked"] == 8 * (len(names) - 1)
+
+
+def test_no_view_macro_or_generated_column_is_evaluated(tmp_path: Path) -> None:
+    database = given_database(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE t (word VARCHAR, chance DOUBLE GENERATED ALWAYS AS (random()))",
+        "INSERT INTO t VALUES ('x')",
+        "CREATE TABLE gone (a INTEGER)",
+        "CREATE VIEW v AS SELECT a, error('evaluated') AS b FROM gone",
+        "DROP TABLE gone",
+        "CREATE MACRO m() AS error('evaluated')",
+        "CREATE MACRO many() AS TABLE SELECT * FROM read_csv('/etc/passwd')",
+    )
+    result = prove(database)
+    assert result["kind"] == "ok", result["message"]
+    assert list(result["tables"]) == ["t"]
+    assert prove(database)["tables"] == result["tables"]  # no chance in it
+
+
+def test_the_newest_moment_and_the_schema_version(tmp_path: Path) -> None:
+    database = given_database(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE played (started TIMESTAMP, zoned TIMESTAMPTZ)",
+        "INSERT INTO played VALUES ('2024-01-01 12:30:00', '2024-01-01 12:30:00+02'), (NULL, NULL)",
+        "CREATE TABLE never (started TIMESTAMP)",
+        "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY)",
+        "INSERT INTO schema_migrations VALUES (3), (12)",
+        "CREATE TABLE words (version VARCHAR)",
+    )
+    times = {"played": "started", "never": "started", "words": "missing", "absent": "x"}
+    result = prove(database, time_columns=times, schema_table="schema_migrations")
+    newest = {name: table["newest"] for name, table in result["tables"].items()}
+    assert newest["played"] == "2024-01-01T12:30:00"
+    assert set(newest.values()) == {"2024-01-01T12:30:00", None}
+    assert result["schema_version"] == 12
+    assert prove(database, schema_table="words")["schema_version"] is None
+    assert prove(database, schema_table="absent")["schema_version"] is None
+    zoned = prove(database, time_columns={"played": "zoned"})["tables"]["played"]["newest"]
+    assert zoned == "2024-01-01T10:30:00+00"
+
+
+def test_the_schema_digest_follows_the_schema_and_not_the_data(tmp_path: Path) -> None:
+    make = ("CREATE TABLE t (a INTEGER, b VARCHAR)", "CREATE SEQUENCE s")
+    changes = {
+        "plain": (),
+        "again": ("INSERT INTO t VALUES (nextval('s'), 'x')",),
+        "column": ("ALTER TABLE t ADD COLUMN c INTEGER",),
+        "type": ("ALTER TABLE t ALTER a TYPE BIGINT",),
+        "default": ("ALTER TABLE t ALTER a SET DEFAULT 7",),
+        "not null": ("ALTER TABLE t ALTER a SET NOT NULL",),
+        "index": ("CREATE INDEX i ON t (a)",),
+        "view": ("CREATE VIEW v AS SELECT a FROM t",),
+        "macro": ("CREATE MACRO m(x) AS x + 1",),
+        "enum": ("CREATE TYPE e AS ENUM ('a')",),
+        "sequence": ("CREATE SEQUENCE s2",),
+        "schema": ("CREATE SCHEMA o", "CREATE TABLE o.t (a INTEGER)"),
+    }
+    digests = {
+        name: prove(given_database(tmp_path / f"{name}.duckdb", *make, *more))["schema_digest"]
+        for name, more in changes.items()
+    }
+    assert digests.pop("again") == digests["plain"]
+    assert len(set(digests.values())) == len(digests)
+
+
+def test_says_what_the_file_is(tmp_path: Path) -> None:
+    database = given_database(
+        tmp_path / "x.duckdb", "CREATE TABLE t AS SELECT range AS i FROM range(100000)"
+    )
+    result = prove(database)
+    assert result["engine"] == duckdb.__version__
+    assert result["storage_version"].startswith("v")
+    size = database.stat().st_size
+    assert result["blocks"] == {"total": (size - 12288) // 262144, "free": 0, "size": 262144}
+    assert set(result["seconds"]) == {"open", "scan", "unique", "indexes"}
+
+
+def test_progress_counts_rows(tmp_path: Path) -> None:
+    tables = [f"CREATE TABLE t{n} AS SELECT range AS i FROM range({100 * n})" for n in range(1, 4)]
+    given_database(tmp_path / "x.duckdb", *tables)
+    order = {
+        "do": "prove",
+        "database": str(tmp_path / "x.duckdb"),
+        "scratch": str(tmp_path),
+        "memory_limit": "200MB",
+        "threads": 1,
+    }
+    lines, _ = run_worker(order)
+    first = lines[0]["progress"]
+    assert first == {"done": 0, "total": 600, "what": "t1"}
+    assert [list(line) for line in lines].count(["result"]) == 1
+
+
+# --- nothing is changed --------------------------------------------------------------------------
+
+
+def test_files_stay_as_they_were_and_scratch_is_left_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    (folder / "scratch").mkdir(parents=True)
+    database = given_crash(
+        folder / "x.duckdb",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, word VARCHAR UNIQUE)",
+        "INSERT INTO t SELECT i, 'w' || i FROM range(20000) r(i)",
+        "CHECKPOINT",
+        "INSERT INTO t VALUES (-1, 'late')",
+        "DELETE FROM t WHERE id = 5",
+    )
+    before = snapshot(folder)
+    assert set(before) == {"x.duckdb", "x.duckdb.wal"}
+    assert prove(database)["kind"] == "ok"
+    assert snapshot(folder) == before
+    assert list((folder / "scratch").iterdir()) == []
+
+
+def test_works_where_only_reading_is_allowed(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    database = given_crash(
+        folder / "x.duckdb", "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)"
+    )
+    (folder / "scratch").mkdir()
+    folder.chmod(0o500)
+    try:
+        assert prove(database)["rows"] == 1
+    finally:
+        folder.chmod(0o700)
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def test_an_encrypted_file_needs_its_key(tmp_path: Path) -> None:
+    given_database(
+        tmp_path / "plain.duckdb",
+        "SET force_mbedtls_unsafe = 'true'",
+        f"ATTACH '{tmp_path}/x.duckdb' AS e (ENCRYPTION_KEY 'secret')",
+        "CREATE TABLE e.t AS SELECT range AS i FROM range(10)",
+    )
+    assert prove(tmp_path / "x.duckdb")["kind"] == "key_needed"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(100_000), b"DUCK" * 5000])
+def test_other_files_are_not_databases(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.duckdb").write_bytes(content)
+    assert prove(tmp_path / "x.duckdb")["kind"] in {"not_a_database", "cannot_open"}
+
+
+def test_a_sqlite_file_is_not_a_database(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "x.duckdb")
+    connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    assert prove(tmp_path / "x.duckdb")["kind"] == "not_a_database"
+
+
+def test_a_missing_file_cannot_be_opened_and_is_not_made(tmp_path: Path) -> None:
+    assert prove(tmp_path / "x.duckdb")["kind"] == "cannot_open"
+    assert not (tmp_path / "x.duckdb").exists()
+
+
+def test_a_damaged_header_cannot_be_opened(tmp_path: Path) -> None:
+    database = given_database(tmp_path / "x.duckdb", "CREATE TABLE t (a INTEGER)")
+    flip(database, 4096 + 20, 8192 + 20)
+    assert prove(database)["kind"] == "cannot_open"
+
+
+def test_a_wal_of_another_database_is_a_replay_failure(tmp_path: Path) -> None:
+    given_crash(tmp_path / "a.duckdb", "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)")
+    database = given_database(tmp_path / "x.duckdb", "CREATE TABLE t (a INTEGER)")
+    (tmp_path / "a.duckdb.wal").rename(tmp_path / "x.duckdb.wal")
+    result = prove(database)
+    assert result["kind"] == "wal_replay"
+    assert "replaying WAL" in result["message"]
+
+
+def flip(path: Path, *offsets: int) -> None:
+    content = bytearray(path.read_bytes())
+    for offset in offsets:
+        content[offset] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_damaged_block_is_unreadable_and_its_table_is_named(tmp_path: Path) -> None:
+    database = given_database(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE before AS SELECT range AS i FROM range(10)",
+        "CREATE TABLE noise AS SELECT uuid() AS u, i FROM range(200000) r(i)",
+    )
+    blocks = (database.stat().st_size - 12288) // 262144
+    flip(database, 12288 + (blocks // 2) * 262144 + 100_000)
+    result = prove(database)
+    assert result["kind"] == "unreadable"
+    assert result["message"].startswith("table noise:")
+    assert "\n" not in result["message"]
+    assert len(result["message"]) <= 300
+    assert result["tables"]["before"]["rows"] == 10  # what was found before is kept
+
+
+def test_a_database_without_tables_proves_nothing(tmp_path: Path) -> None:
+    database = given_database(tmp_path / "x.duckdb", "CREATE VIEW v AS SELECT 1 AS a")
+    assert prove(database)["kind"] == "nothing_checked"
+
+
+def test_too_little_memory_is_not_the_databases_fault(tmp_path: Path) -> None:
+    database = given_database(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE t AS SELECT i, repeat('x', 100000) || i AS s FROM range(300) r(i)",
+    )
+    assert prove(database, memory_limit="1MB")["kind"] == "out_of_memory"
+
+
+# --- indexes and unique columns ------------------------------------------------------------------
+
+
+def test_indexes_are_asked_and_counted(tmp_path: Path) -> None:
+    database = given_database(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, word VARCHAR UNIQUE, few INTEGER, same VARCHAR, "
+        "rare UUID, never DATE, moment TIMESTAMP_NS, price DECIMAL(9, 2), UNIQUE (few, id))",
+        "INSERT INTO t SELECT i, 'it''s ' || i, i % 7, 'x', CASE WHEN i = 9 THEN uuid() END, NULL, "
+        "TIMESTAMP_NS '2024-01-01' + to_seconds(i), i / 8 FROM range(3000) r(i)",
+        *(
+            f"CREATE INDEX by_{name} ON t ({name})"
+            for name in ("few", "same", "rare", "never", "moment", "price")
+        ),
+        "CREATE INDEX pair ON t (few, word)",
+        "CREATE INDEX shout ON t ((upper(word)))",
+        "CREATE UNIQUE INDEX unique_rare ON t (rare)",
+    )
+    result = prove(database)
+    assert (result["kind"], result["message"]) == ("ok", None)
+    assert result["indexes"]["found"] == 12
+    # Not: one value for all, no value at all, two columns, an expression, the same column again.
+    assert result["indexes"]["asked"] == 6
+    assert 3 * 20 < result["indexes"]["lookups"] <= 6 * 32
+    assert result["unique"]["checked"] == 4
+
+
+def test_composite_indexes_are_not_asked(tmp_path: Path) -> None:
+    database = given_database(
+        tmp_path / "x.duckdb",
+        "CREATE TABLE t (a INTEGER, b INTEGER)",
+        "INSERT INTO t SELECT i, i FROM range(100) r(i)",
+        "CREATE INDEX ab ON t (a, b)",
+    )
+    assert prove(database)["indexes"] == {"found": 1, "asked": 0, "lookups": 0}
+
+
+def index_over(worker: ModuleType, connection: duckdb.DuckDBPyConnection, *names: str) -> object:
+    (table,) = worker.read_tables(connection)
+    columns = {column.name: column for column in table.columns}
+    return worker.Index("made_up", table, tuple(columns[name] for name in names), unique=True)
+
+
+@pytest.mark.parametrize("at_once", [1_000_000, 300])
+def test_duplicates_are_counted(
+    worker: ModuleType, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    # Small figures stand for millions: then the keys are looked at in parts and slices.
+    monkeypatch.setattr(worker, "KEYS_AT_ONCE", at_once)
+    monkeypatch.setattr(worker, "HASHES_AT_ONCE", 4 * at_once)
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t (a INTEGER, b VARCHAR, c INTEGER)")
+        connection.execute("INSERT INTO t SELECT i, 'b' || i % 100, NULL FROM range(5000) r(i)")
+        assert worker.duplicates(connection, index_over(worker, connection, "a", "b")) == 0
+        connection.execute("INSERT INTO t VALUES (17, 'b17', 0), (18, 'b18', 0), (18, 'b18', 0)")
+        assert worker.duplicates(connection, index_over(worker, connection, "a", "b")) == 2
+        assert worker.duplicates(connection, index_over(worker, connection, "b")) == 100
+        # NULL equals nothing, so it may repeat.
+        assert worker.duplicates(connection, index_over(worker, connection, "c")) == 1
+        assert worker.duplicates(connection, index_over(worker, connection, "c", "a")) == 1
+
+
+def test_a_duplicate_is_a_verdict_with_the_name_of_the_index(worker: ModuleType) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1 AS a FROM range(2)")
+        with pytest.raises(worker.Verdict, match="made_up of table t: 1") as verdict:
+            worker.check_unique(connection, [index_over(worker, connection, "a")])
+    assert verdict.value.kind == "duplicates"
+
+
+def test_an_index_that_misses_a_row_is_a_verdict(
+    worker: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t AS SELECT i AS a FROM range(1000) r(i)")
+        connection.execute("CREATE INDEX by_a ON t (a)")
+        index = index_over(worker, connection, "a")
+        assert worker.ask_indexes(connection, [index], 32) == (1, 32)
+        honest = worker.Question.by_index.fget
+        # An index that has lost the newest row, as after an implicit checkpoint by 1.4 or 1.5.
+        stale = property(lambda question: honest(question) + " AND a <> 999")
+        monkeypatch.setattr(worker.Question, "by_index", stale)
+        monkeypatch.setattr(worker, "uses_index", lambda *_: True)
+        with pytest.raises(worker.Verdict, match="made_up of table t finds 31 rows instead of 32"):
+            worker.ask_indexes(connection, [index], 32)
+
+
+def test_a_plan_without_an_index_is_not_an_answer(worker: ModuleType) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t AS SELECT i AS a FROM range(1000) r(i)")
+        assert worker.ask_indexes(connection, [index_over(worker, connection, "a")], 32) == (0, 0)

@@ -1,0 +1,104 @@
+"""The import rules of the tree: who may know whom, and who may touch the world."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "daemon" / "eiderd"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+FEATURES = ("jobs", "watch", "heal")
+WORLD = {"subprocess", "socket", "duckdb", "nats", "time", "select", "selectors", "fcntl", "shutil",
+         "tempfile", "signal", "threading", "asyncio"}  # fmt: skip
+# What a pure module may use: words, numbers and each other.
+PURE = {"model", "errors", "evidence", "proof"}
+IMPURE = WORLD | {"os", "pathlib", "numpy", "structlog", "pydantic", "rich", "typer"}
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def _imports(path: Path, *, runtime_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if runtime_only and id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def _tops(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in _imports(path, runtime_only=True)}
+
+
+def _ours(path: Path) -> set[str]:
+    return {name.removeprefix("eiderd.") for name in _imports(path) if name.startswith("eiderd.")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_features_never_import_each_other(path: Path) -> None:
+    room = _name(path).split(".")[0]
+    if room in FEATURES:
+        others = {name for name in _ours(path) if name.split(".")[0] in FEATURES}
+        assert not others
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_outside_touches_the_world(path: Path) -> None:
+    allowed = {"runner": {"time"}}.get(_name(path), set())  # the one that measures how long it took
+    if not _name(path).startswith("outside"):
+        assert not (_tops(path) & WORLD) - allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_outside_imports_only_errors_and_evidence(path: Path) -> None:
+    if _name(path).startswith("outside"):
+        rooms = {name.split(".")[0] for name in _ours(path)}
+        assert rooms <= {"outside", "errors", "evidence"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_the_engine_worker_imports_duckdb(path: Path) -> None:
+    assert ("duckdb" in _tops(path)) == _name(path).startswith("outside.engine_worker"), path
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_are_pure(name: str) -> None:
+    path = PACKAGE / f"{name}.py"
+    assert not _tops(path) & IMPURE
+    assert {other.split(".")[0] for other in _ours(path)} <= PURE
+
+
+def test_numpy_stays_in_child_processes() -> None:
+    users = {_name(path) for path in MODULES if "numpy" in _tops(path)}
+    assert users == {"outside.capture", "outside.checksum", "outside.wal_image"}
+    importers = {
+        _name(path)
+        for path in MODULES
+        for name in _imports(path, runtime_only=True)
+        if name.removeprefix("eiderd.") in users
+    }
+    assert importers - users <= {"outside.archive_check", "outside.copier_worker"}
+
+
+def test_the_rules_have_teeth(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("import subprocess\nfrom eiderd.jobs import backup\n")
+    assert _tops(bad) & WORLD
+    assert "jobs.backup" in _ours(bad)
+    assert sys.version_info >= (3, 11)
