@@ -17,12 +17,16 @@ from eiderd import __version__, catalog, example, log, proof, resources, termina
 from eiderd import config as configuration
 from eiderd.app import App, silent
 from eiderd.errors import ConfigError, EiderError, ExitCode
-from eiderd.model import Backup, Level, Proof
+from eiderd.model import Backup, Level, Proof, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EPILOG = "Exit codes: " + ", ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
+
+_BACKUP = TypeAdapter(Backup)
+_PROOF = TypeAdapter(Proof)
+_LISTING = TypeAdapter(tuple[Backup | Unreadable, ...])
 
 cli = typer.Typer(
     name="eider",
@@ -66,6 +70,12 @@ class _Session:
 _session = _Session()
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it)
+    if wanted:
+        typer.echo(f"eider {__version__}")
+        raise typer.Exit
+
+
 @cli.callback()
 def _options(
     config: Annotated[
@@ -76,12 +86,13 @@ def _options(
         ),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"eider {__version__}")
-        raise typer.Exit
+    del version
     _session.config = config
 
 
@@ -113,7 +124,7 @@ def backup(
     with _session.working(quiet=json_) as app:
         made = app.backup(note=note).value
     if json_:
-        _print_json(_plain(made))
+        terminal.document(_BACKUP.dump_json(made, indent=2))
     else:
         terminal.backup_made(made, directory=app.directory)
     _end(made.proof)
@@ -125,8 +136,8 @@ def list_(json_: Json = False) -> None:
     app = _session.app()
     listing = catalog.read(app.directory)
     if json_:
-        rows = [_listed(backup) for backup in reversed(listing.backups)]
-        _print_json([*rows, *map(dataclasses.asdict, listing.unreadable)])
+        every: tuple[Backup | Unreadable, ...] = (*reversed(listing.backups), *listing.unreadable)
+        terminal.document(_LISTING.dump_json(every, indent=2, exclude={"__all__": {"members"}}))
     else:
         terminal.backups(listing, directory=app.directory)
     raise typer.Exit(ExitCode.DEGRADED if listing.unreadable else ExitCode.DONE)
@@ -138,7 +149,7 @@ def show(backup: BackupName = catalog.LATEST, json_: Json = False) -> None:
     app = _session.app()
     found = catalog.find(app.directory, backup)
     if json_:
-        _print_json(_plain(found))
+        terminal.document(_BACKUP.dump_json(found, indent=2))
     else:
         terminal.backup(found, directory=app.directory)
 
@@ -234,20 +245,13 @@ def demo(
 # Answers ----------------------------------------------------------------------------------------
 
 
-def _plain(value: Backup | Proof) -> dict[str, Any]:
-    document: dict[str, Any] = TypeAdapter(type(value)).dump_python(value, mode="json")
-    return document
-
-
-def _listed(backup: Backup) -> dict[str, Any]:
-    """Without the members: what a script that lists wants to know."""
-    document = _plain(backup)
-    del document["members"]
+def _plain(verdict: Proof) -> dict[str, Any]:
+    document: dict[str, Any] = _PROOF.dump_python(verdict, mode="json")
     return document
 
 
 def _print_json(document: object) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    terminal.document(json.dumps(document, indent=2, ensure_ascii=False).encode())
 
 
 def _end(*verdicts: Proof) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _COLOURS = {
     State.SUSPECT: "magenta",
     State.CORRUPT: "red",
 }
+_ANSI = {State.VERIFIED: 32, State.UNVERIFIED: 33, State.SUSPECT: 35, State.CORRUPT: 31}
 _LEVELS = {
     Level.NONE: "nothing holds",
     Level.CHECKSUM: "archive checksum",
@@ -59,7 +61,12 @@ def _err() -> Console:
 
 
 def say(text: str) -> None:
-    _out().print(text)
+    _out().print(text, soft_wrap=True)
+
+
+def document(text: bytes) -> None:
+    """Print the one JSON document that was asked for."""
+    sys.stdout.write(text.decode() + "\n")
 
 
 # Problems ---------------------------------------------------------------------------------------
@@ -76,9 +83,10 @@ def error(failure: EiderError, *, as_json: bool) -> None:
 
 def problem(message: str, hint: str) -> None:
     console = _err()
-    console.print(f"[bold red]eider:[/] {escape(message)}", soft_wrap=True)
+    lines = [printable(line) for line in message.splitlines()]
+    console.print(f"[bold red]eider:[/] {escape(chr(10).join(lines))}", soft_wrap=True)
     if hint:
-        console.print(f"  [bold]hint:[/] {escape(hint)}", soft_wrap=True)
+        console.print(f"  [bold]hint:[/] {escape(printable(hint))}", soft_wrap=True)
 
 
 # Backups ----------------------------------------------------------------------------------------
@@ -108,30 +116,53 @@ def _evidence(proof: Proof) -> str:
     )
 
 
+_TITLES = ("ID", "TAKEN", "AGE", "STATE", "SIZE", "ROWS", "NOTE")
+_RIGHT = {"AGE", "SIZE", "ROWS"}
+
+
 def backups(listing: Listing, *, directory: Path) -> None:
-    console = _out()
+    """Print a line a backup. Plain columns: a library's table takes seconds for thousands."""
     if not listing.backups and not listing.unreadable:
-        console.print(
-            f"no backups in {escape(str(directory))} yet; take one: [bold]eider backup[/]"
-        )
+        say(f"no backups in {escape(str(directory))} yet; take one: [bold]eider backup[/]")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("ID", "TAKEN", "AGE", "STATE", "SIZE", "ROWS", "NOTE"):
-        table.add_column(title, justify="right" if title in {"AGE", "SIZE", "ROWS"} else "left")
     now = datetime.datetime.now(tz=datetime.UTC)
-    for backup in reversed(listing.backups):
-        table.add_row(
-            backup.id,
-            backup.created_at.astimezone().strftime("%a %d %b %H:%M"),
-            _age(now - backup.created_at),
-            _state(backup.state),
-            decimal(backup.bytes),
-            f"{backup.proof.rows:,}" if backup.proof.rows else "-",
-            escape(("pinned " if backup.pinned else "") + backup.note),
-        )
-    for other in listing.unreadable:
-        table.add_row(other.id, "-", "-", _state(other.state), "-", "-", escape(other.problem))
-    console.print(table)
+    rows = [_row(backup, now=now) for backup in reversed(listing.backups)]
+    rows += [(other.id, "-", "-", str(other.state), "-", "-", other.problem)
+             for other in listing.unreadable]  # fmt: skip
+    rows = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(_TITLES, *rows, strict=True)]
+    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    sys.stdout.write(_line(_TITLES, widths) + "\n")
+    for row in rows:
+        line = _line(row, widths)
+        if colours:
+            state = row[3].ljust(widths[3])
+            line = line.replace(state, f"\x1b[{_ANSI[State(row[3])]}m{state}\x1b[0m", 1)
+        sys.stdout.write(line + "\n")
+
+
+def _row(backup: Backup, *, now: datetime.datetime) -> tuple[str, ...]:
+    return (
+        backup.id,
+        backup.created_at.astimezone().strftime("%a %d %b %Y %H:%M"),
+        _age(now - backup.created_at),
+        str(backup.state),
+        decimal(backup.bytes),
+        f"{backup.proof.rows:,}" if backup.proof.rows else "-",
+        ("pinned " if backup.pinned else "") + backup.note,
+    )
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(
+        cell.rjust(width) if title in _RIGHT else cell.ljust(width)
+        for title, cell, width in zip(_TITLES, cells, widths, strict=True)
+    ).rstrip()
+
+
+def printable(text: str) -> str:
+    """Return `text` with whatever could steer a terminal replaced: names can be hostile."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 _STEPS = ((86_400 * 2, 86_400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))

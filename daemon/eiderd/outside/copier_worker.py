@@ -1,23 +1,22 @@
-"""The child that moves bytes: it copies, packs, checks and unpacks. Started by `copier`."""
+"""The child that moves bytes: it copies, packs, checks and unpacks. Started by `copier`.
+
+Each verb imports only what it uses: a child's start is part of every backup.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from eiderd.evidence import Member
-from eiderd.outside import archive as archive_module
-from eiderd.outside import archive_check, capture, process
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Progress: TypeAlias = Callable[[int, int], None]
+from eiderd.outside import process
 
 
 def _refresh(*, source: str, mirror: str, **words: Any) -> dict[str, Any]:
+    from eiderd.outside import capture
+
     report = capture.refresh(source=Path(source), mirror=Path(mirror), **words)
     return dataclasses.asdict(report)
 
@@ -25,7 +24,9 @@ def _refresh(*, source: str, mirror: str, **words: Any) -> dict[str, Any]:
 def _pack(
     *, target: str, members: list[tuple[str, str]], owner: tuple[int, int, int], **words: Any
 ) -> dict[str, Any]:
-    packed = archive_module.pack(
+    from eiderd.outside.archive import pack
+
+    packed = pack(
         target=Path(target),
         members=[(Path(path), name) for path, name in members],
         owner=(owner[0], owner[1], owner[2]),
@@ -35,18 +36,18 @@ def _pack(
 
 
 def _check(*, archive: str, **words: Any) -> dict[str, Any]:
-    return dataclasses.asdict(archive_check.check(archive=Path(archive), **words))
+    from eiderd.outside.archive_check import check
+
+    return dataclasses.asdict(check(archive=Path(archive), **words))
 
 
 def _unpack(
     *, archive: str, folder: str, members: list[dict[str, Any]], **words: Any
 ) -> dict[str, str]:
-    database = archive_module.unpack(
-        archive=Path(archive),
-        folder=Path(folder),
-        members=[Member(**member) for member in members],
-        **words,
-    )
+    from eiderd.outside.archive import unpack
+
+    counted = [Member(**member) for member in members]
+    database = unpack(archive=Path(archive), folder=Path(folder), members=counted, **words)
     return {"database": str(database)}
 
 

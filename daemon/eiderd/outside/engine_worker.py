@@ -241,8 +241,9 @@ def read_tables(connection: Connection) -> list[Table]:
 
 
 def is_generated(column: Column, table_sql: str) -> bool:
-    """Generated columns are not stored, and computing one may fail on a sound table."""
-    return any(f"{name} {column.type} GENERATED ALWAYS AS(" in table_sql for name in spelt(column))
+    """Generated columns are not stored, and may hold another value at every reading."""
+    definitions = (f"{name} {column.type} GENERATED ALWAYS AS(" for name in spelt(column))
+    return any(f"({text}" in table_sql or f", {text}" in table_sql for text in definitions)
 
 
 def spelt(column: Column) -> list[str]:
@@ -396,7 +397,7 @@ def duplicates(connection: Connection, index: Index) -> int:
         )
         for place in range(slices):
             repeated = (
-                f"SELECT h FROM temp.main.hashes WHERE h // {tables} % {slices} = {place} "
+                f"SELECT h FROM temp.main.hashes WHERE (h >> 32) % {slices} = {place} "
                 "GROUP BY h HAVING count(*) > 1"
             )
             if one_row(connection, f"SELECT count(*) FROM ({repeated})") == (0,):

@@ -86,6 +86,32 @@ def held(*, source: Path, mirror: Path, encrypted: bool) -> bool:
     return grown <= 1
 
 
+def sizes(source: Path) -> dict[str, int]:
+    """Return how many bytes each WAL file of the database at `source` has."""
+    found: dict[str, int] = {}
+    for name in wal_names(source.name):
+        with _opened(source.with_name(name)) as live:
+            if live is not None:
+                found[name] = os.fstat(live).st_size
+    return found
+
+
+def may_have_freed(source: Path, *, since: dict[str, int]) -> bool:
+    """Say whether blocks can have been freed by what the WAL files gained since they had `since`.
+
+    For as long as the database's headers stay the same: a checkpoint begins a new WAL.
+    """
+    for name in wal_names(source.name):
+        had = since.get(name, 0)
+        with _opened(source.with_name(name)) as live:
+            has = 0 if live is None else os.fstat(live).st_size
+            if has < had:
+                return True
+            if live and has > had and may_free_blocks(_reader(live), since=had, size=has):
+                return True
+    return False
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int | None]:
     """Yield the open file, None when it is not there."""
