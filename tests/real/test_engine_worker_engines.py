@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from eiderd.outside import engine
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Engines = Callable[[str], Path]
 
-WORKER = Path(__file__).parents[2] / "daemon" / "eiderd" / "outside" / "engine_worker.py"
 ALL = ("1.4.3", "1.5.5", "1.5.6", "2.0.0")
 
 RUN = """
@@ -55,7 +56,7 @@ def prove(python: Path, database: Path) -> dict[str, Any]:
         "lookups": 32,
     }
     ran = subprocess.run(
-        [python, "-I", str(WORKER)],
+        engine.command(Path(python)),
         input=json.dumps(order),
         capture_output=True,
         text=True,

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     Progress: TypeAlias = Callable[[int, int], None]
 
-_WORKER: Final = Path(__file__).with_name("engine_worker.py")
+# The worker's folder is a package by itself: a side environment has no eiderd.
+_START: Final = (
+    "import sys; sys.path.append(sys.argv[1]); from engine_worker.worker import main; main()"
+)
 # What an engine maps beyond its own memory limit: its code, thread stacks, allocator arenas.
 _MAPPED_BESIDE: Final = 3 << 30
 _LOOKUPS: Final = 32  # keys looked up through each index
@@ -89,11 +92,16 @@ def version(*, interpreter: Path, bounds: Bounds) -> str:
     return str(answer.result["engine"])
 
 
+def command(interpreter: Path) -> list[str]:
+    """Return the command line that is the engine's child in the environment of `interpreter`."""
+    return [str(interpreter), "-I", "-c", _START, str(Path(__file__).parent)]
+
+
 def _run(
     order: Mapping[str, object], *, interpreter: Path, bounds: Bounds, progress: Progress
 ) -> process.Answer:
     return process.run(
-        [str(interpreter), "-I", str(_WORKER)],
+        command(interpreter),
         order=order,
         limits=process.Limits(
             address_space=bounds.memory_limit + _MAPPED_BESIDE,

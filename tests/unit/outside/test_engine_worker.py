@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pytest
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-WORKER = Path(__file__).parents[3] / "daemon" / "eiderd" / "outside" / "engine_worker.py"
+from eiderd.outside import engine
+from eiderd.outside.engine_worker import indexes, nouns, opening, tables, unique
 
 TYPES = {
     "TINYINT": ["1", "-1"],
@@ -89,7 +86,7 @@ def given_crash(path: Path, *statements: str) -> Path:
 
 def run_worker(order: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     ran = subprocess.run(
-        [sys.executable, "-I", str(WORKER)],
+        engine.command(Path(sys.executable)),
         input=json.dumps(order),
         capture_output=True,
         text=True,
@@ -135,17 +132,6 @@ def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-@pytest.fixture(scope="module")
-def worker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("engine_worker_under_test", WORKER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_says_its_version() -> None:
     assert run_worker({"do": "version"}) == ([{"result": {"engine": duckdb.__version__}}], 0)
 
@@ -172,7 +158,7 @@ def test_reads_every_type(tmp_path: Path) -> None:
     assert {name: table["rows"] for name, table in result["tables"].items()} == counts
     assert result["rows"] == sum(counts.values())
     assert all(len(table["fingerprint"]) == 32 for table in result["tables"].values())
-    assert result["fingerprint_kind"] == "duckdb-hash-1"
+    assert result["fingerprint_kind"] == "duckdb-hash-2"
 
 
 def test_the_fingerprint_differs_for_every_value_of_every_type(tmp_path: Path) -> None:
@@ -362,12 +348,13 @@ def test_files_stay_as_they_were_and_scratch_is_left_empty(tmp_path: Path) -> No
     assert list((folder / "scratch").iterdir()) == []
 
 
-def test_the_engine_is_locked_in(worker: ModuleType, tmp_path: Path) -> None:
+def test_the_engine_is_locked_in(tmp_path: Path) -> None:
     database = given_database(tmp_path / "x.duckdb", "CREATE TABLE t (a INTEGER)")
     (tmp_path / "secret.csv").write_text("a\n1\n")
     scratch = tmp_path / "scratch"
     order = {"database": database, "scratch": scratch, "memory_limit": "100MB", "threads": 1}
-    with worker.open_database(order) as connection:
+    connection, _extensions = opening.open_database(order)
+    with connection:
         spill = connection.execute("SELECT current_setting('temp_directory')").fetchall()
         assert spill == [(str(scratch / "engine-spill"),)]
         for statement in (
@@ -385,8 +372,8 @@ def test_the_engine_is_locked_in(worker: ModuleType, tmp_path: Path) -> None:
 
 def test_only_answers_reach_standard_output() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(WORKER.parent)!r}); import engine_worker, os\n"
-        "say = engine_worker.Say(); print('noise'); os.write(1, b'more'); say.result({})"
+        "import os; from eiderd.outside.engine_worker.worker import Say\n"
+        "say = Say(); print('noise'); os.write(1, b'more'); say.result({})"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert ran.stdout == b'{"result": {}}\n'
@@ -560,57 +547,53 @@ def test_composite_indexes_are_not_asked(tmp_path: Path) -> None:
     assert prove(database)["indexes"] == {"found": 1, "asked": 0, "lookups": 0}
 
 
-def index_over(worker: ModuleType, connection: duckdb.DuckDBPyConnection, *names: str) -> object:
-    (table,) = worker.read_tables(connection)
+def index_over(connection: duckdb.DuckDBPyConnection, *names: str) -> nouns.Index:
+    (table,) = tables.read_tables(connection)
     columns = {column.name: column for column in table.columns}
-    return worker.Index("made_up", table, tuple(columns[name] for name in names), unique=True)
+    return nouns.Index("made_up", table, tuple(columns[name] for name in names), unique=True)
 
 
 @pytest.mark.parametrize("at_once", [1_000_000, 300])
-def test_duplicates_are_counted(
-    worker: ModuleType, monkeypatch: pytest.MonkeyPatch, at_once: int
-) -> None:
+def test_duplicates_are_counted(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     # Small figures stand for millions: then the keys are looked at in parts and slices.
-    monkeypatch.setattr(worker, "KEYS_AT_ONCE", at_once)
-    monkeypatch.setattr(worker, "HASHES_AT_ONCE", 4 * at_once)
+    monkeypatch.setattr(unique, "KEYS_AT_ONCE", at_once)
+    monkeypatch.setattr(unique, "HASHES_AT_ONCE", 4 * at_once)
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE t (a INTEGER, b VARCHAR, c INTEGER)")
         connection.execute("INSERT INTO t SELECT i, 'b' || i % 100, NULL FROM range(5000) r(i)")
-        assert worker.duplicates(connection, index_over(worker, connection, "a", "b")) == 0
+        assert unique.duplicates(connection, index_over(connection, "a", "b")) == 0
         connection.execute("INSERT INTO t VALUES (17, 'b17', 0), (18, 'b18', 0), (18, 'b18', 0)")
-        assert worker.duplicates(connection, index_over(worker, connection, "a", "b")) == 2
-        assert worker.duplicates(connection, index_over(worker, connection, "b")) == 100
+        assert unique.duplicates(connection, index_over(connection, "a", "b")) == 2
+        assert unique.duplicates(connection, index_over(connection, "b")) == 100
         # NULL equals nothing, so it may repeat.
-        assert worker.duplicates(connection, index_over(worker, connection, "c")) == 1
-        assert worker.duplicates(connection, index_over(worker, connection, "c", "a")) == 1
+        assert unique.duplicates(connection, index_over(connection, "c")) == 1
+        assert unique.duplicates(connection, index_over(connection, "c", "a")) == 1
 
 
-def test_a_duplicate_is_a_verdict_with_the_name_of_the_index(worker: ModuleType) -> None:
+def test_a_duplicate_is_a_verdict_with_the_name_of_the_index() -> None:
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS a FROM range(2)")
-        with pytest.raises(worker.Verdict, match="made_up of table t: 1") as verdict:
-            worker.check_unique(connection, [index_over(worker, connection, "a")])
+        with pytest.raises(nouns.Verdict, match="made_up of table t: 1") as verdict:
+            unique.check_unique(connection, [index_over(connection, "a")])
     assert verdict.value.kind == "duplicates"
 
 
-def test_an_index_that_misses_a_row_is_a_verdict(
-    worker: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_that_misses_a_row_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT i AS a FROM range(1000) r(i)")
         connection.execute("CREATE INDEX by_a ON t (a)")
-        index = index_over(worker, connection, "a")
-        assert worker.ask_indexes(connection, [index], 32)[0] == 1
-        honest = worker.Question.by_index.fget
+        index = index_over(connection, "a")
+        assert indexes.ask_indexes(connection, [index], 32)[0] == 1
+        honest = indexes.Question.by_index.fget  # type: ignore[attr-defined]
         # An index that has lost the newest row, as after an implicit checkpoint by 1.4 or 1.5.
         stale = property(lambda question: honest(question) + " AND a <> 999")
-        monkeypatch.setattr(worker.Question, "by_index", stale)
-        monkeypatch.setattr(worker, "uses_index", lambda *_: True)
-        with pytest.raises(worker.Verdict, match=r"made_up of table t finds \d+ rows instead"):
-            worker.ask_indexes(connection, [index], 32)
+        monkeypatch.setattr(indexes.Question, "by_index", stale)
+        monkeypatch.setattr(indexes, "uses_index", lambda *_: True)
+        with pytest.raises(nouns.Verdict, match=r"made_up of table t finds \d+ rows instead"):
+            indexes.ask_indexes(connection, [index], 32)
 
 
-def test_a_plan_without_an_index_is_not_an_answer(worker: ModuleType) -> None:
+def test_a_plan_without_an_index_is_not_an_answer() -> None:
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT i AS a FROM range(1000) r(i)")
-        assert worker.ask_indexes(connection, [index_over(worker, connection, "a")], 32) == (0, 0)
+        assert indexes.ask_indexes(connection, [index_over(connection, "a")], 32) == (0, 0)
