@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSIONS = ("1.4.3", "1.5.5", "1.5.6", "2.0.0")
+SPATIAL = "1.4.3+spatial"  # with the extension, which PyPI has for 1.0 to 1.5.5
+KNOWN = (*VERSIONS, SPATIAL)
 BUILD_SECONDS = 600
 
 
@@ -40,8 +42,8 @@ def engine_python(version: str) -> Path:
 
     Raise EngineUnavailable with the output of the failing command.
     """
-    if version not in VERSIONS:
-        raise EngineUnavailable(f"unknown engine {version}; known: {', '.join(VERSIONS)}")
+    if version not in KNOWN:
+        raise EngineUnavailable(f"unknown engine {version}; known: {', '.join(KNOWN)}")
     home = cache_folder() / version
     python = home / "bin" / "python"
     with _locked(home.with_name(f"{version}.lock")):
@@ -69,7 +71,7 @@ def _answers(python: Path, version: str) -> bool:
         check=False,
         timeout=BUILD_SECONDS,
     )
-    return asked.returncode == 0 and asked.stdout.strip() == version
+    return asked.returncode == 0 and asked.stdout.strip() == version.partition("+")[0]
 
 
 def _build(home: Path, version: str) -> None:
@@ -80,7 +82,9 @@ def _build(home: Path, version: str) -> None:
         # Scripts such as bin/pip keep the temporary path; only bin/python is used, and that
         # finds its environment from its own place, so it survives the rename.
         install = [str(aside / "bin" / "python"), "-m", "pip", "install", "--no-input"]
-        _said([*install, f"duckdb=={version}"])
+        number, _plus, extension = version.partition("+")
+        extensions = [f"duckdb-extension-{extension}=={number}"] if extension else []
+        _said([*install, f"duckdb=={number}", *extensions])
         shutil.rmtree(home, ignore_errors=True)
         aside.rename(home)
     finally:

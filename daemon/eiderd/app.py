@@ -253,13 +253,22 @@ def _extras(include: tuple[Path, ...]) -> list[Path]:
     """Return the files named by `backup.include`, folders walked, in a steady order."""
     found: list[Path] = []
     for path in include:
-        if not path.exists():
+        if path.is_dir():
+            inside = sorted(path.rglob("*"))
+            found += [file for file in inside if file.is_file() and not file.is_symlink()]
+        elif path.is_file():
+            found.append(path)
+        else:
             raise ConfigError(
-                f"backup.include names {path}, which is not there",
+                f"backup.include names {path}, which is no file and no folder",
                 hint="Correct the path, or take it out of backup.include.",
             )
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found += [file for file in inside if file.is_file() and not file.is_symlink()]
+    for file in found:
+        if not str(file).isprintable():
+            raise ConfigError(
+                f"backup.include holds a file whose name cannot be written down: {file!r}",
+                hint="Rename it, or include its neighbours one by one.",
+            )
     return found
 
 

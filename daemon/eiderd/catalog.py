@@ -15,14 +15,15 @@ import contextlib
 import dataclasses
 import gc
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from eiderd.errors import NoSuchBackup, VerificationFailed
-from eiderd.model import FORMAT, Backup, Unreadable
+from eiderd.errors import NoSuchBackup, SourceUnavailable, VerificationFailed
+from eiderd.model import FORMAT, Backup, State, Unreadable
 from eiderd.outside import files
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ LATEST: Final = "latest"
 LATEST_ARCHIVE: Final = "backup-latest.tar.gz"
 _STAGING: Final = ".staging"
 _ID: Final = re.compile(r"\d{8}-\d{6}(-[1-9]\d*)?")
+_LARGEST_MANIFEST: Final = 64 << 20
 _SEAL: Final = b',\n "seal": "'
 _MANIFEST: Final = TypeAdapter(Backup)
 
@@ -80,15 +82,65 @@ def read(directory: Path) -> Listing:
     # Thousands of manifests are millions of small objects, none of them garbage: without a pause
     # the collector takes a third of the time.
     with _no_collection(), files.writing_to(directory):
-        paths = sorted(directory.glob("backup-*.json")) if directory.exists() else []
-        for path in paths:
-            found = _believe(path.read_bytes(), id_=path.stem.removeprefix("backup-"))
-            if isinstance(found, Backup):
-                backups.append(found)
-            else:
-                unreadable.append(found)
+        found = {entry.name: entry for entry in _entries(directory)}
+        for name in sorted(found):
+            if name.startswith("backup-") and name.endswith(".json"):
+                id_ = name.removeprefix("backup-").removesuffix(".json")
+                backup = _read_one(directory / name, id_=id_)
+                if isinstance(backup, Unreadable):
+                    unreadable.append(backup)
+                else:
+                    backups.append(_as_it_stands(backup, found.get(backup.archive)))
     backups.sort(key=lambda backup: backup.sequence)
     return Listing(backups=tuple(backups), unreadable=tuple(unreadable))
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []  # not made yet
+
+
+def _read_one(path: Path, *, id_: str) -> Backup | Unreadable:
+    """One strange manifest must not hide the others."""
+    try:
+        descriptor = files.open_regular(path)
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(_LARGEST_MANIFEST + 1)
+    except (OSError, SourceUnavailable) as error:
+        return Unreadable(id=id_, problem=f"its manifest cannot be read: {error}")
+    if len(data) > _LARGEST_MANIFEST:
+        return Unreadable(id=id_, problem="its manifest is too long to be one")
+    found = _believe(data, id_=id_)
+    if isinstance(found, Unreadable):
+        # Its number stays taken, whatever became of it.
+        claimed = re.search(rb'"sequence": ?(\d{1,12})\b', data)
+        return dataclasses.replace(found, sequence=int(claimed[1]) if claimed else 0)
+    return found
+
+
+def _as_it_stands(backup: Backup, archive: os.DirEntry[str] | None) -> Backup:
+    """A manifest whose archive is gone, or has another size, speaks of no backup any more."""
+    with contextlib.suppress(OSError):
+        if archive and archive.is_file() and archive.stat().st_size == backup.bytes:
+            return backup
+    return dataclasses.replace(backup, state=State.CORRUPT)
+
+
+def sidecar_fits(directory: Path, backup: Backup) -> bool:
+    """Say whether the checksum file beside an archive is as it was written."""
+    with contextlib.suppress(OSError, SourceUnavailable):
+        descriptor = files.open_regular(directory / f"{backup.archive}.sha256")
+        with os.fdopen(descriptor, "rb") as file:
+            expected = _sidecar(backup)
+            return file.read(len(expected) + 1) == expected
+    return False
+
+
+def _sidecar(backup: Backup) -> bytes:
+    return f"{backup.sha256}  {backup.archive}\n".encode()
 
 
 @contextlib.contextmanager
@@ -152,6 +204,7 @@ def draft(directory: Path, *, created_at: datetime.datetime) -> Draft:
     """Begin a backup: choose its id and sequence number, make its staging folder."""
     listing = read(directory)
     taken = [backup.sequence for backup in listing.backups]
+    taken += [other.sequence for other in listing.unreadable]
     stem = created_at.strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:
@@ -168,8 +221,7 @@ def commit(directory: Path, backup: Backup) -> None:
     """Make a staged and proven backup one that counts. Its archive is synced already."""
     folder = directory / _STAGING / backup.id
     with files.writing_to(directory):
-        sidecar = f"{backup.sha256}  {backup.archive}\n"
-        files.write_new(folder / f"{backup.archive}.sha256", sidecar.encode())
+        files.write_new(folder / f"{backup.archive}.sha256", _sidecar(backup))
         files.sync_folder(folder)
         # From here on the staged backup is whole, and a later run will finish what this one began.
         files.replace(folder / manifest_name(backup.id), sealed(backup))
@@ -195,15 +247,19 @@ def _move(directory: Path, folder: Path) -> None:
 
 
 def discard(draft: Draft) -> None:
-    """Remove what a run that failed had staged."""
-    files.remove_tree(draft.folder)
+    """Remove what a run that failed had staged. What is whole already stays: `recover` ends it."""
+    if not (draft.folder / manifest_name(draft.id)).exists():
+        files.remove_tree(draft.folder)
 
 
 def recover(directory: Path) -> None:
     """Finish or remove what an earlier run left in staging. Only under the store lock."""
     staging = directory / _STAGING
-    if staging.is_dir():
-        with files.writing_to(directory):
+    with files.writing_to(directory):
+        for name in [entry.name for entry in _entries(directory)]:
+            if name.startswith(".backup-") and name.endswith(".new"):
+                (directory / name).unlink()  # a rewrite that was cut short; the old one stands
+        if staging.is_dir():
             for folder in sorted(staging.iterdir()):
                 whole = (folder / manifest_name(folder.name)).exists()
                 if whole or (directory / manifest_name(folder.name)).exists():
@@ -217,6 +273,8 @@ def point_latest(directory: Path) -> None:
     newest = read(directory).newest_verified
     link = directory / LATEST_ARCHIVE
     with files.writing_to(directory):
+        if os.path.lexists(link) and not link.is_symlink():
+            return  # somebody's own file of that name: not ours to replace
         if newest is None:
             link.unlink(missing_ok=True)
         elif not link.is_symlink() or link.readlink() != Path(newest.archive):

@@ -131,6 +131,7 @@ class Unreadable:
 
     id: str
     problem: str
+    sequence: int = 0
     state: State = State.CORRUPT
 
 

@@ -47,20 +47,29 @@ def run(
 ) -> Outcome[Backup]:
     """Prove a backup of the catalog up to `level` and record what was found."""
     archive = directory / backup.archive
-    if archive.exists():
+    if not archive.exists():
+        verdict, opened = _fallen(Damage.MISSING, f"{archive.name} is gone", now=now), None
+    elif not catalog.sidecar_fits(directory, backup):
+        said = f"{archive.name}.sha256 is gone or was changed"
+        verdict, opened = _fallen(Damage.CHECKSUM, said, now=now), None
+    else:
         checked = check(
             archive=archive, sha256=backup.sha256, members=backup.members, id_=backup.id
         )
         verdict, opened = _prove(archive, checked, level=level, open_archive=open_archive, now=now)
-    else:
-        gone = Failure(level=Level.CHECKSUM, kind=Damage.MISSING, message=f"{archive} is gone")
-        verdict, opened = Proof(level=Level.NONE, at=now(), failure=gone), None
     found = _recorded(backup, verdict, opened)
     if found != backup:
         catalog.rewrite(directory, found)
+    else:
+        catalog.point_latest(directory)
     return Outcome(
         ending=Ending.DONE, value=found, why=proof.explain(verdict)[0] if verdict.failure else ""
     )
+
+
+def _fallen(kind: Damage, message: str, *, now: Callable[[], datetime.datetime]) -> Proof:
+    failure = Failure(level=Level.CHECKSUM, kind=kind, message=message)
+    return Proof(level=Level.NONE, at=now(), failure=failure)
 
 
 def run_file(

@@ -28,7 +28,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from eiderd.errors import NotConverged
+from eiderd.errors import ConfigError, NotConverged
 from eiderd.outside import files
 from eiderd.outside.collect import Collect
 from eiderd.outside.mark import Mark
@@ -59,6 +59,8 @@ def refresh(
     than `passes` passes, or `timeout_seconds` after the first one, allow, NoSpace and
     StoreUnavailable for the mirror.
     """
+    if mirror.is_symlink():
+        raise ConfigError(f"{mirror} is a link", hint="Remove it: eiderd makes its mirror itself.")
     files.private_folder(mirror)
     began = time.monotonic()
     mark = Mark.begin(mirror, name=source.name)

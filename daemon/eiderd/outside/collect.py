@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from eiderd.errors import SourceUnavailable
+from eiderd.errors import ConfigError, SourceUnavailable
 from eiderd.evidence import Captured
 from eiderd.outside import checksum, clock, files, wal_image
 from eiderd.outside.duckdb_file import HEADER_BYTES, Headers, read_headers, wal_names
@@ -33,11 +33,12 @@ _KERNEL_COPY: Final = 16 << 20
 _CANNOT_IN_KERNEL = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY}
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Collect:
     """The open files of one refresh, and what is known about them."""
 
     source: Path
+    wal_base: Path  # the path beside which the WAL files stand: source, but for links
     mirror: Path
     live: int
     copied: int
@@ -49,7 +50,7 @@ class Collect:
     unsound: set[int] = dataclasses.field(default_factory=set)
     _suspects: set[int] = dataclasses.field(default_factory=set)  # compared in full
     _everything: bool = False
-    _compared: tuple[bytes, dict[str, int]] | None = None  # headers and WALs when all was compared
+    _compared: tuple[bytes, dict[Path, int]] | None = None  # headers and WALs when all was compared
     _changed: set[int] = dataclasses.field(default_factory=set)
     _headers_changed: bool = False
     _wal_changed: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
@@ -63,7 +64,7 @@ class Collect:
     ) -> Iterator[Collect]:
         with contextlib.ExitStack() as stack:
             with files.reading_from(source):
-                live = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+                live = files.open_regular(source)
             stack.callback(os.close, live)
             with files.reading_from(source):
                 headers = read_headers(os.pread(live, HEADER_BYTES, 0), of=source)
@@ -74,7 +75,17 @@ class Collect:
                     files.PRIVATE_FILE,
                 )
             stack.callback(os.close, copied)
-            yield cls(source, mirror, live, copied, clock.throttle(rate_limit), progress, headers)
+            _refuse_itself(live, copied, mirror=mirror)
+            yield cls(
+                source=source,
+                wal_base=wal_image.base(source),
+                mirror=mirror,
+                live=live,
+                copied=copied,
+                throttle=clock.throttle(rate_limit),
+                progress=progress,
+                headers=headers,
+            )
 
     # Reading the two files
 
@@ -163,7 +174,7 @@ class Collect:
             self.unsound.add(whole)
         if self._everything:
             self._everything = False
-            self._compared = pages, wal_image.sizes(self.source)
+            self._compared = pages, wal_image.sizes(self.wal_base)
             dirty = list(self._compare_all(whole))
         else:
             dirty = self._compare_words(whole)
@@ -179,7 +190,7 @@ class Collect:
             return False
         pages, wal_sizes = self._compared
         same_headers = pages == os.pread(self.copied, HEADER_BYTES, 0)
-        return same_headers and not wal_image.may_have_freed(self.source, since=wal_sizes)
+        return same_headers and not wal_image.may_have_freed(self.wal_base, since=wal_sizes)
 
     def _refuse_another_file(self) -> None:
         now, then = self.source.stat(), os.fstat(self.live)
@@ -256,16 +267,22 @@ class Collect:
 
     def wal_held(self) -> bool:
         """Say whether the WAL images still stand for the instant they were read at."""
-        return wal_image.held(
-            source=self.source, mirror=self.mirror, encrypted=self.headers.encrypted
+        return self.wal_base == wal_image.base(self.source) and wal_image.held(
+            live=self.wal_base,
+            image=self.mirror / self.source.name,
+            encrypted=self.headers.encrypted,
         )
 
     def read_wal(self) -> None:
         """Bring the mirror's WAL files up to date, each to the live file's end."""
+        self.wal_base = wal_image.base(self.source)
         began = time.time_ns()
-        for name in wal_names(self.source.name):
+        live_names = wal_names(self.wal_base.name)
+        for live_name, name in zip(live_names, wal_names(self.source.name), strict=True):
             changed = wal_image.refresh(
-                live=self.source.with_name(name), image=self.mirror / name, told=self.throttle
+                live=self.wal_base.with_name(live_name),
+                image=self.mirror / name,
+                told=self.throttle,
             )
             if changed:
                 low, _high = self._wal_changed.get(name, changed)
@@ -327,6 +344,16 @@ class Collect:
             if offset < end:
                 ranges.append((offset, min(count * size, end - offset)))
         return tuple(ranges)
+
+
+def _refuse_itself(live: int, copied: int, *, mirror: Path) -> None:
+    """A mirror that is a way back to the live database would be written to."""
+    one, other = os.fstat(live), os.fstat(copied)
+    if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
+        raise ConfigError(
+            f"{mirror} leads to the live database itself",
+            hint="Set service.state to a folder of eiderd's own.",
+        )
 
 
 # Small tools ------------------------------------------------------------------------------------

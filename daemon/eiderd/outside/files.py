@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,34 @@ def reading_from(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def reading_archive(path: Path) -> Iterator[None]:
+    """Turn the kernel's refusals while reading an archive into SourceUnavailable."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceUnavailable(
+            f"there is no archive at {path}", hint="See what there is: eider list"
+        ) from error
+    except OSError as error:
+        raise SourceUnavailable(
+            f"cannot read the archive {path}: {error.strerror or error}",
+            hint="Check its permissions (ls -l) and the disk (dmesg | tail).",
+        ) from error
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading and return its descriptor; never wait for a pipe or a device.
+
+    Raise SourceUnavailable when it is no regular file, OSError when it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SourceUnavailable(f"{path} is not a file", hint="Name a regular file.")
+    return descriptor
+
+
 def private_folder(path: Path) -> Path:
     """Make `path`, with mode 0700, if it is not there. Raise StoreUnavailable, NoSpace."""
     with writing_to(path):
@@ -103,8 +132,10 @@ def point(link: Path, target: str) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder of eiderd's own scratch. Nothing there is no error."""
-    if path.exists():
+    """Remove what stands in a folder of eiderd's own. Nothing there is no error."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)
 
 
@@ -148,8 +179,8 @@ def scratch(parent: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        remove_tree(folder)  # under its lock: a sweeper must not come between
         os.close(held)
-        remove_tree(folder)
 
 
 @contextlib.contextmanager
@@ -163,6 +194,9 @@ def _folder_open(folder: Path) -> Iterator[int]:
 
 def _sweep(parent: Path) -> None:
     for folder in parent.iterdir():
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink()
+            continue
         with contextlib.suppress(BlockingIOError), _folder_open(folder) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else another run is in it
             remove_tree(folder)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from eiderd.errors import SourceUnavailable
 from eiderd.outside import files
 from eiderd.outside.duckdb_file import may_free_blocks, wal_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 _CHUNK: Final = 4 << 20
 
@@ -62,54 +63,82 @@ def _append(
     return (common, offset) if (common, common) != (had, offset) else None
 
 
-def held(*, source: Path, mirror: Path, encrypted: bool) -> bool:
+def base(source: Path) -> Path:
+    """Return the path beside which the WAL files of the database at `source` stand.
+
+    Behind a symbolic link they stand beside the link (1.4) or beside its target (1.5, 2.0).
+    Raise SourceUnavailable when there are some in both places.
+    """
+    target = Path(os.path.realpath(source))
+    if target.name == source.name and target.parent.samefile(source.parent):
+        return source
+    beside_link, beside_target = bool(sizes(source)), bool(sizes(target))
+    if beside_link and beside_target:
+        raise SourceUnavailable(
+            f"{source} is a link, and there are WAL files beside it and beside {target}",
+            hint="Find out which ones belong to it, move the others away, and name the target "
+            "in database.path.",
+        )
+    return source if beside_link else target
+
+
+def held(*, live: Path, image: Path, encrypted: bool) -> bool:
     """Say whether the images are still prefixes of the WAL files, and no block was freed since.
+
+    `live` and `image` are the paths of the two databases.
+
 
     At most one file may have grown: then all of them together were read at one instant. Blocks of
     an encrypted file never return to an earlier content, so there it does not matter what grew.
     """
     grown = 0
-    for name in wal_names(source.name):
-        with _opened(source.with_name(name)) as live, _opened(mirror / name) as image:
-            if live is None or image is None:
-                if live is not image:
+    for ours, theirs in zip(_files(image), _files(live), strict=True):
+        with _opened(theirs) as wal, _opened(ours) as copy:
+            if wal is None or copy is None:
+                if wal is not copy:
                     return False
                 continue
-            had, has = os.fstat(image).st_size, os.fstat(live).st_size
-            if has < had or _common(live, image) < had:
+            had, has = os.fstat(copy).st_size, os.fstat(wal).st_size
+            if has < had or _common(wal, copy) < had:
                 return False
             if has == had:
                 continue
             grown += 1
-            if not encrypted and may_free_blocks(_reader(live), since=had, size=has):
+            if not encrypted and may_free_blocks(_reader(wal), since=had, size=has):
                 return False
     return grown <= 1
 
 
-def sizes(source: Path) -> dict[str, int]:
-    """Return how many bytes each WAL file of the database at `source` has."""
-    found: dict[str, int] = {}
-    for name in wal_names(source.name):
-        with _opened(source.with_name(name)) as live:
-            if live is not None:
-                found[name] = os.fstat(live).st_size
+def sizes(live: Path) -> dict[Path, int]:
+    """Return how many bytes each WAL file of the database at `live` has."""
+    found: dict[Path, int] = {}
+    for path in _files(live):
+        with _opened(path) as wal:
+            if wal is not None:
+                found[path] = os.fstat(wal).st_size
     return found
 
 
-def may_have_freed(source: Path, *, since: dict[str, int]) -> bool:
+def may_have_freed(live: Path, *, since: dict[Path, int]) -> bool:
     """Say whether blocks can have been freed by what the WAL files gained since they had `since`.
 
     For as long as the database's headers stay the same: a checkpoint begins a new WAL.
     """
-    for name in wal_names(source.name):
-        had = since.get(name, 0)
-        with _opened(source.with_name(name)) as live:
-            has = 0 if live is None else os.fstat(live).st_size
+    for path in _files(live):
+        had = since.get(path, 0)
+        with _opened(path) as wal:
+            has = 0 if wal is None else os.fstat(wal).st_size
             if has < had:
                 return True
-            if live and has > had and may_free_blocks(_reader(live), since=had, size=has):
+            if wal is None or has == had:
+                continue
+            if may_free_blocks(_reader(wal), since=had, size=has):
                 return True
-    return False
+    return any(path not in _files(live) for path in since)
+
+
+def _files(database: Path) -> list[Path]:
+    return [database.with_name(name) for name in wal_names(database.name)]
 
 
 @contextlib.contextmanager
@@ -118,7 +147,7 @@ def _opened(path: Path) -> Iterator[int | None]:
     descriptor: int | None = None
     try:
         with files.reading_from(path), contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = files.open_regular(path)
         yield descriptor
     finally:
         if descriptor is not None:

@@ -353,8 +353,7 @@ def test_the_engine_is_locked_in(tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")
     scratch = tmp_path / "scratch"
     order = {"database": database, "scratch": scratch, "memory_limit": "100MB", "threads": 1}
-    connection, _extensions = opening.open_database(order)
-    with connection:
+    with opening.Session(order).connection as connection:
         spill = connection.execute("SELECT current_setting('temp_directory')").fetchall()
         assert spill == [(str(scratch / "engine-spill"),)]
         for statement in (
@@ -597,3 +596,18 @@ def test_a_plan_without_an_index_is_not_an_answer() -> None:
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE t AS SELECT i AS a FROM range(1000) r(i)")
         assert indexes.ask_indexes(connection, [index_over(connection, "a")], 32) == (0, 0)
+
+
+def test_indexes_that_do_not_fit_in_memory_together_are_asked_in_turn(tmp_path: Path) -> None:
+    columns = ", ".join(f"c{n} BIGINT" for n in range(12))
+    values = ", ".join(f"hash(i + {n}) % 9000000" for n in range(12))
+    database = given_database(
+        tmp_path / "x.duckdb",
+        f"CREATE TABLE t (id BIGINT PRIMARY KEY, {columns})",
+        f"INSERT INTO t SELECT i, {values} FROM range(150000) r(i)",
+        *(f"CREATE INDEX i{n} ON t (c{n})" for n in range(12)),
+    )
+    plenty = prove(database)["indexes"]
+    assert plenty["asked"] == 13
+    scarce = prove(database, memory_limit="32MB")
+    assert (scarce["kind"], scarce["indexes"]["asked"]) == ("ok", 13)

@@ -12,7 +12,7 @@ import duckdb
 from .nouns import Connection, Index, Table, Verdict, failure, literal, one_row, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # An index is asked for keys that about so many rows hold (each costs 0.4 microseconds).
 MATCHES = 2_000
@@ -49,24 +49,61 @@ class Question:
         return f"SELECT count(*), count(*) FILTER (WHERE {known}) FROM {source} WHERE {keys}"
 
 
-def ask_indexes(connection: Connection, indexes: list[Index], lookups: int) -> tuple[int, int]:
-    """Return how many indexes were asked, and for how many keys; a wrong answer is a verdict."""
+def ask_indexes(
+    connection: Connection,
+    indexes: list[Index],
+    lookups: int,
+    *,
+    reopen: Callable[[], Connection | None] = lambda: None,
+) -> tuple[int, int]:
+    """Return how many indexes were asked, and for how many keys; a wrong answer is a verdict.
+
+    The pages of an index stay in memory once they were read, so many or large ones may not fit
+    together: then they are asked fewer at a time, each time on a connection that `reopen` makes
+    (None: it cannot). What does not fit even alone is not asked, and not counted.
+    """
     asked: list[Question] = []
     for table in dict.fromkeys(index.table for index in indexes):
         # Of two indexes over one column the engine uses one, so they count as one.
         alone = {i.columns: i for i in indexes if i.table == table and is_askable(i)}
-        try:
-            here = [
-                question
-                for index, pairs in sample(connection, table, list(alone.values()), lookups)
-                for question in questions(connection, index, pairs)
-            ]
-            compare(connection, table, here)
-        except duckdb.Error as error:
-            kind = failure(error, "index_disagrees")
-            raise Verdict(kind, f"an index of table {table.label}:", error) from error
-        asked += here
+        todo, fresh = [list(alone.values())], False
+        while todo:
+            some = todo.pop()
+            try:
+                asked += ask_together(connection, table, some, lookups)
+                fresh = False
+            except duckdb.OutOfMemoryException:
+                anew = reopen()
+                if anew is None:
+                    return summed(asked)
+                half = len(some) // 2
+                todo += (
+                    [some] if not fresh else [part for part in (some[half:], some[:half]) if half]
+                )
+                connection, fresh = anew, True
+    return summed(asked)
+
+
+def summed(asked: list[Question]) -> tuple[int, int]:
     return len(asked), sum(len(question.keys) for question in asked)
+
+
+def ask_together(
+    connection: Connection, table: Table, indexes: list[Index], lookups: int
+) -> list[Question]:
+    try:
+        asked = [
+            question
+            for index, pairs in sample(connection, table, indexes, lookups)
+            for question in questions(connection, index, pairs)
+        ]
+        compare(connection, table, asked)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        kind = failure(error, "index_disagrees")
+        raise Verdict(kind, f"an index of table {table.label}:", error) from error
+    return asked
 
 
 def is_askable(index: Index) -> bool:

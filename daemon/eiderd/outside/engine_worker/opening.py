@@ -23,30 +23,47 @@ _PERHAPS_SOUND = {"wal_replay", "cannot_open"}
 _WAL_SUFFIXES = (".wal", ".wal.checkpoint", ".wal.recovery")
 
 
-def open_database(order: dict[str, Any]) -> tuple[Connection, list[str]]:
-    """Return the locked-in connection and the extensions that are loaded into it."""
-    path = Path(order["database"]).absolute()
-    look_first(path)
-    settings: Settings = {
-        "memory_limit": order["memory_limit"],
-        "threads": str(order["threads"]),
-        "temp_directory": str(Path(order["scratch"]).absolute() / "engine-spill"),
-        "max_temp_directory_size": f"{4 * path.stat().st_size + (64 << 20)}B",
-        "preserve_insertion_order": "false",
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
-        "allow_persistent_secrets": "false",
-    }
-    try:
-        connection = connect(path, settings, read_only=True)
-    except Verdict as verdict:
-        if verdict.kind not in _PERHAPS_SOUND:
-            raise
-        spare = copy_aside(path, Path(order["scratch"]).absolute(), because=verdict)
-        connection = connect(spare, settings, read_only=False)
-    extensions = load_spatial(connection)
-    lock_down(connection)
-    return connection, extensions
+class Session:
+    """A database that is open, locked in, and can be opened anew to give back its memory."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._path = Path(order["database"]).absolute()
+        self._scratch = Path(order["scratch"]).absolute()
+        look_first(self._path)
+        self._settings: Settings = {
+            "memory_limit": order["memory_limit"],
+            "threads": str(order["threads"]),
+            "temp_directory": str(self._scratch / "engine-spill"),
+            "max_temp_directory_size": f"{4 * self._path.stat().st_size + (64 << 20)}B",
+            "preserve_insertion_order": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_persistent_secrets": "false",
+        }
+        self._spare = False
+        self.extensions: list[str] = []
+        try:
+            self.connection = self._opened(self._path, read_only=True)
+        except Verdict as verdict:
+            if verdict.kind not in _PERHAPS_SOUND:
+                raise
+            self._spare = True
+            spare = copy_aside(self._path, self._scratch, because=verdict)
+            self.connection = self._opened(spare, read_only=False)
+
+    def _opened(self, path: Path, *, read_only: bool) -> Connection:
+        connection = connect(path, self._settings, read_only=read_only)
+        self.extensions = load_spatial(connection)
+        lock_down(connection)
+        return connection
+
+    def reopen(self) -> Connection | None:
+        """Open anew. Not a spare copy: closing one checkpoints, and 1.x leaves indexes stale."""
+        if self._spare:
+            return None
+        self.connection.close()
+        self.connection = self._opened(self._path, read_only=True)
+        return self.connection
 
 
 def connect(path: Path, settings: Settings, *, read_only: bool) -> Connection:

@@ -25,7 +25,7 @@ import duckdb
 
 from .indexes import ask_indexes
 from .nouns import Result, Verdict, failure
-from .opening import open_database
+from .opening import Session
 from .rtrees import ask_rtrees
 from .tables import (
     FINGERPRINT_KIND,
@@ -112,7 +112,8 @@ def prove(order: dict[str, Any], say: Say) -> Result:
 def examine(order: dict[str, Any], say: Say, result: Result) -> None:
     """Fill in the result step by step: after a verdict it still holds what was found before."""
     with timed(result, "open"):
-        connection, result["extensions"] = open_database(order)
+        session = Session(order)
+        connection, result["extensions"] = session.connection, session.extensions
         tables = read_tables(connection)
         indexes = read_indexes(connection, tables)
         result |= about_file(connection) | {"schema_digest": schema_digest(connection)}
@@ -128,9 +129,11 @@ def examine(order: dict[str, Any], say: Say, result: Result) -> None:
     with timed(result, "unique"):
         result["unique"]["checked"] = check_unique(connection, indexes)
     with timed(result, "indexes"):
-        asked, lookups = ask_indexes(connection, indexes, order.get("lookups", 32))
-        if result["extensions"]:
-            rtrees, places = ask_rtrees(connection, tables)
+        asked, lookups = ask_indexes(
+            connection, indexes, order.get("lookups", 32), reopen=session.reopen
+        )
+        if session.extensions:
+            rtrees, places = ask_rtrees(session.connection, tables)
             asked, lookups = asked + rtrees, lookups + places
         result["indexes"] |= {"asked": asked, "lookups": lookups}
 
