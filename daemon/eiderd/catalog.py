@@ -266,6 +266,7 @@ def recover(directory: Path) -> None:
                     _move(directory, folder)
                 else:
                     files.remove_tree(folder)
+    point_latest(directory)  # a run may have ended between a manifest and this
 
 
 def point_latest(directory: Path) -> None:

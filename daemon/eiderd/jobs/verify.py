@@ -60,8 +60,6 @@ def run(
     found = _recorded(backup, verdict, opened)
     if found != backup:
         catalog.rewrite(directory, found)
-    else:
-        catalog.point_latest(directory)
     return Outcome(
         ending=Ending.DONE, value=found, why=proof.explain(verdict)[0] if verdict.failure else ""
     )
