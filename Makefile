@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo 'eiderd needs the venv module: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Installing eiderd and what it needs into $(VENV) ...'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

@@ -5,14 +5,16 @@ It judges copies independently of the backup service. Needs only Python and duck
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+
+if TYPE_CHECKING:
+    import argparse
 
 # No connection may ever reach for the network.
 APPLICATION = Path(__file__).with_name("cartographus.py")
