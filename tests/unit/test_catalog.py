@@ -125,6 +125,29 @@ def test_an_edited_manifest_is_listed_as_corrupt_and_not_found(tmp_path: Path) -
         catalog.find(tmp_path, backup.id)
 
 
+def test_a_backup_whose_archive_is_gone_or_cut_is_corrupt(tmp_path: Path) -> None:
+    older, newer = _given_backup(tmp_path), _given_backup(tmp_path)
+    (tmp_path / newer.archive).write_bytes(b"cut")
+    assert catalog.find(tmp_path, "latest") == older
+    (tmp_path / older.archive).unlink()
+    assert {b.state for b in catalog.read(tmp_path).backups} == {State.CORRUPT}
+
+
+def test_the_number_of_an_edited_manifest_stays_taken(tmp_path: Path) -> None:
+    _given_backup(tmp_path)
+    path = tmp_path / "backup-20260329-120000.json"
+    path.write_text(path.read_text().replace('"verified"', '"suspect"'))
+    assert _given_backup(tmp_path).sequence == 2
+
+
+def test_somebodys_own_file_called_latest_is_left_alone(tmp_path: Path) -> None:
+    own = tmp_path / "backup-latest.tar.gz"
+    own.write_text("mine")
+    backup = _given_backup(tmp_path)
+    catalog.rewrite(tmp_path, dataclasses.replace(backup, state=State.CORRUPT))
+    assert own.read_text() == "mine"
+
+
 def test_a_manifest_is_only_believed_under_its_own_name(tmp_path: Path) -> None:
     _given_backup(tmp_path)
     (tmp_path / "backup-20260329-120000.json").rename(tmp_path / "backup-20260329-120001.json")

@@ -301,7 +301,6 @@ class Collect:
             self._judge(first, data)
             self._changed.update(range(first, first + count))
             self._advance(len(data))
-        self.settled = False
 
     # The report
 

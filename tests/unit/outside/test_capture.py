@@ -312,6 +312,41 @@ def test_a_wal_rewritten_meanwhile_is_read_again(
     _same(live)
 
 
+def test_a_wal_of_the_same_size_is_not_the_same_wal(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.wal.write_bytes(b"a" * 1000)
+    _between(monkeypatch, "wal", lambda: live.wal.write_bytes(b"a" * 999 + b"b"))
+    _refresh(live)
+    _same(live)
+
+
+def test_a_pass_in_which_the_headers_changed_does_not_count(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refresh(live)
+    _between(monkeypatch, "wal", lambda: live.checkpoint(3))
+    assert _refresh(live, thorough=False).passes == 3
+    _same(live)
+
+
+def test_a_file_cut_while_it_is_copied_and_grown_again(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refresh(live)
+    live.write(19, _block(219))
+    whole = live.path.read_bytes()
+    cut = len(whole) - BLOCK // 2
+
+    def grow() -> None:
+        live.path.write_bytes(whole)
+
+    _between(monkeypatch, "look", lambda: os.truncate(live.path, cut))
+    _between(monkeypatch, "copy", grow)
+    _refresh(live, thorough=False)
+    _same(live)
+
+
 def test_a_wal_that_appears_or_goes_meanwhile(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = _between(monkeypatch, "wal", lambda: live.wal.write_bytes(b"new"))
     _refresh(live)
