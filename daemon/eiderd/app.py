@@ -6,8 +6,9 @@ import contextlib
 import functools
 import json
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from eiderd import runner
 from eiderd.errors import ConfigError, EiderError, VerificationFailed
@@ -109,9 +110,9 @@ class App:
                 do=lambda: verify_job.run_file(
                     now=clock.now,
                     archive=path,
-                    sha256=_recorded_sha256(path),
+                    sha256=_sidecar_sha256(path),
                     level=level,
-                    check=self._check,
+                    check=functools.partial(self._check, beside=_record_beside(path)),
                     open_archive=open_archive,
                 ),
             )
@@ -121,7 +122,7 @@ class App:
         found: list[str] = []
         path = self.settings.database.path
         try:
-            with files.reading_from(path), path.open("rb") as file:
+            with files.reading_from(path), os.fdopen(files.open_regular(path), "rb") as file:
                 duckdb_file.read_headers(file.read(duckdb_file.HEADER_BYTES), of=path)
         except EiderError as error:
             found.append(f"database.path: {error.message}")
@@ -179,12 +180,14 @@ class App:
         sha256: str | None,
         members: tuple[Member, ...] | None,
         id_: str | None,
+        beside: Mapping[str, Any] | None = None,
     ) -> Checked:
         return copier.check(
             archive=archive,
             expected_sha256=sha256,
             expected_members=members,
             expected_id=id_,
+            beside=beside,
             most_bytes=None if members else files.free_bytes(_existing(self._state)),
             deadline_seconds=self._deadline,
             progress=self._phase("check"),
@@ -266,19 +269,41 @@ def _extras(include: tuple[Path, ...]) -> list[Path]:
     for file in found:
         if not str(file).isprintable():
             raise ConfigError(
-                f"backup.include holds a file whose name cannot be written down: {file!r}",
+                f"backup.include holds a file whose name cannot be written down: {str(file)!r}",
                 hint="Rename it, or include its neighbours one by one.",
             )
     return found
 
 
-def _recorded_sha256(path: Path) -> str | None:
-    """Return the SHA-256 that stands beside an archive: ours, or in Cartographus's own record."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return path.with_name(f"{path.name}.sha256").read_text().split()[0]
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        record = json.loads(path.with_name("metadata.json").read_text())
-        for backup in record["backups"]:
-            if Path(backup["file_path"]).name == path.name and backup["checksum"]:
-                return str(backup["checksum"])
+_MOST_BESIDE = 16 << 20  # bytes of a description that stands beside an archive
+
+
+def _sidecar_sha256(archive: Path) -> str | None:
+    """Return the SHA-256 that stands beside an archive, as `sha256sum` writes it, if one does.
+
+    Raise VerificationFailed when what stands there says none.
+    """
+    sidecar = archive.with_name(f"{archive.name}.sha256")
+    if not os.path.lexists(sidecar):
+        return None
+    with contextlib.suppress(OSError, EiderError, UnicodeDecodeError):
+        said = files.read_regular(sidecar, most=_MOST_BESIDE).decode("ascii")
+        if found := re.match(r"\\?([0-9a-fA-F]{64})\b", said):
+            return found[1].lower()
+    raise VerificationFailed(
+        f"{sidecar} stands beside the archive and holds no SHA-256",
+        hint="Look at it; if it is not of this archive, copy the archive elsewhere.",
+    )
+
+
+def _record_beside(archive: Path) -> dict[str, Any] | None:
+    """Return what Cartographus's own `metadata.json` beside an archive says of it, if anything."""
+    with contextlib.suppress(OSError, EiderError, ValueError, RecursionError):
+        record = json.loads(
+            files.read_regular(archive.with_name("metadata.json"), most=_MOST_BESIDE)
+        )
+        backups = record.get("backups") if isinstance(record, dict) else None
+        for entry in backups if isinstance(backups, list) else ():
+            if isinstance(entry, dict) and Path(str(entry.get("file_path"))).name == archive.name:
+                return entry
     return None

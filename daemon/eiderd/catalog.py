@@ -106,13 +106,9 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
 def _read_one(path: Path, *, id_: str) -> Backup | Unreadable:
     """One strange manifest must not hide the others."""
     try:
-        descriptor = files.open_regular(path)
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(_LARGEST_MANIFEST + 1)
-    except (OSError, SourceUnavailable) as error:
+        data = files.read_regular(path, most=_LARGEST_MANIFEST)
+    except (OSError, SourceUnavailable, ValueError) as error:
         return Unreadable(id=id_, problem=f"its manifest cannot be read: {error}")
-    if len(data) > _LARGEST_MANIFEST:
-        return Unreadable(id=id_, problem="its manifest is too long to be one")
     found = _believe(data, id_=id_)
     if isinstance(found, Unreadable):
         # Its number stays taken, whatever became of it.
@@ -131,11 +127,10 @@ def _as_it_stands(backup: Backup, archive: os.DirEntry[str] | None) -> Backup:
 
 def sidecar_fits(directory: Path, backup: Backup) -> bool:
     """Say whether the checksum file beside an archive is as it was written."""
-    with contextlib.suppress(OSError, SourceUnavailable):
-        descriptor = files.open_regular(directory / f"{backup.archive}.sha256")
-        with os.fdopen(descriptor, "rb") as file:
-            expected = _sidecar(backup)
-            return file.read(len(expected) + 1) == expected
+    expected = _sidecar(backup)
+    sidecar = directory / f"{backup.archive}.sha256"
+    with contextlib.suppress(OSError, SourceUnavailable, ValueError):
+        return files.read_regular(sidecar, most=len(expected)) == expected
     return False
 
 

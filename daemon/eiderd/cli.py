@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import TypeAdapter
 
-from eiderd import __version__, catalog, example, log, proof, resources, terminal
+from eiderd import __version__, catalog, documents, example, proof, reports, resources, terminal
 from eiderd import config as configuration
-from eiderd.app import App, silent
-from eiderd.errors import ConfigError, EiderError, ExitCode
-from eiderd.model import Backup, Level, Proof, Unreadable
+from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup
+from eiderd.model import Level
+from eiderd.reports import Verdict
+from eiderd.words import is_unicode, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from eiderd.app import App
+    from eiderd.model import Backup
 
 _EPILOG = "Exit codes: " + ", ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
-
-_BACKUP = TypeAdapter(Backup)
-_PROOF = TypeAdapter(Proof)
-_LISTING = TypeAdapter(tuple[Backup | Unreadable, ...])
 
 cli = typer.Typer(
     name="eider",
@@ -39,7 +37,16 @@ cli = typer.Typer(
 config_cli = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 cli.add_typer(config_cli, name="config")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+
+def _is_json_wanted(context: typer.Context, wanted: bool) -> bool:  # noqa: FBT001  (typer calls it)
+    """`--json` may stand anywhere: before the verb, it counts for the verb."""
+    return wanted or bool(context.parent and context.parent.params.get("json_"))
+
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document, nothing else.", callback=_is_json_wanted),
+]
 
 
 @dataclasses.dataclass(slots=True)
@@ -47,32 +54,38 @@ class _Session:
     """What stands before the verb on the command line."""
 
     config: Path | None = None
+    debug: bool = False
+
+    def load(self) -> tuple[configuration.Settings, Path | None]:
+        settings, path = configuration.load(self.config)
+        self.debug = settings.log.level == "debug"
+        return settings, path
 
     def settings(self) -> configuration.Settings:
-        settings, _path = configuration.load(self.config)
-        log.configure_verb(level=settings.log.level, format_=settings.log.format)
-        return settings
-
-    def app(self) -> App:
-        return App(self.settings())
+        return self.load()[0]
 
     @contextlib.contextmanager
     def working(self, *, quiet: bool) -> Iterator[App]:
         """An app that shows how far it is, on a terminal and unless JSON was asked for."""
+        # Only jobs need these, and they take longer to import than the other verbs take in all.
+        from eiderd import log  # noqa: PLC0415
+        from eiderd.app import App  # noqa: PLC0415
+
         settings = self.settings()
+        log.configure_verb(level=settings.log.level, format_=settings.log.format)
         if quiet:
-            yield App(settings, progress=silent)
+            yield App(settings)
             return
         with terminal.progress() as shown:
             yield App(settings, progress=shown)
 
 
-_session = _Session()
+session = _Session()
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it)
     if wanted:
-        typer.echo(f"eider {__version__}")
+        terminal.say(f"eider {__version__}")
         raise typer.Exit
 
 
@@ -91,9 +104,15 @@ def _options(
             "--version", help="Print the version.", is_eager=True, callback=_print_version
         ),
     ] = False,
+    json_: Json = False,
 ) -> None:
-    del version
-    _session.config = config
+    del version, json_
+    session.config, session.debug = config, False
+
+
+@config_cli.callback()
+def _config_options(json_: Json = False) -> None:
+    del json_
 
 
 def _complete_backup(incomplete: str) -> list[str]:
@@ -121,37 +140,38 @@ def backup(
     json_: Json = False,
 ) -> None:
     """Take a backup of the live database and prove that it restores."""
-    with _session.working(quiet=json_) as app:
+    if not is_unicode(note):
+        raise ConfigError("the note is not text in UTF-8", hint="Write the note in other words.")
+    with session.working(quiet=json_) as app:
         made = app.backup(note=note).value
     if json_:
-        terminal.document(_BACKUP.dump_json(made, indent=2))
+        documents.backup(made)
     else:
-        terminal.backup_made(made, directory=app.directory)
-    _end(made.proof)
+        reports.backup_made(made, directory=app.directory)
+    _end([Verdict(name=made.id, proof=made.proof)])
 
 
 @cli.command("list")
 def list_(json_: Json = False) -> None:
     """List the backups, the newest first."""
-    app = _session.app()
-    listing = catalog.read(app.directory)
+    directory = session.settings().backup.directory
+    listing = catalog.read(directory)
     if json_:
-        every: tuple[Backup | Unreadable, ...] = (*reversed(listing.backups), *listing.unreadable)
-        terminal.document(_LISTING.dump_json(every, indent=2, exclude={"__all__": {"members"}}))
+        documents.listing(listing)
     else:
-        terminal.backups(listing, directory=app.directory)
+        reports.backups(listing, directory=directory)
     raise typer.Exit(ExitCode.DEGRADED if listing.unreadable else ExitCode.DONE)
 
 
 @cli.command()
 def show(backup: BackupName = catalog.LATEST, json_: Json = False) -> None:
     """Show all that is known of one backup."""
-    app = _session.app()
-    found = catalog.find(app.directory, backup)
+    directory = session.settings().backup.directory
+    found = catalog.find(directory, backup)
     if json_:
-        terminal.document(_BACKUP.dump_json(found, indent=2))
+        documents.backup(found)
     else:
-        terminal.backup(found, directory=app.directory)
+        reports.backup(found, directory=directory)
 
 
 @cli.command()
@@ -168,60 +188,85 @@ def verify(
 ) -> None:
     """Prove a backup, or any archive of a DuckDB database, again."""
     wanted = Level(max(level, Level.ARCHIVE))
-    with _session.working(quiet=json_) as app:
-        if not all_ and (path := _foreign(app, backup)):
-            verdict = app.verify_file(path, level=wanted).value
-            results: list[tuple[str, Proof]] = [(str(path), verdict)]
+    with session.working(quiet=json_) as app:
+        if all_:
+            verdicts = _verify_all(app, level=wanted)
+        elif path := _foreign(app, backup):
+            proven = app.verify_file(path, level=wanted).value
+            verdicts = [Verdict(name=str(path), proof=proven)]
         else:
-            listing = catalog.read(app.directory)
-            chosen = listing.backups if all_ else (catalog.find(app.directory, backup),)
-            results = [(b.id, app.verify(b, level=wanted).value.proof) for b in chosen]
-    if json_:
-        documents = [{"backup": name, "proof": _plain(verdict)} for name, verdict in results]
-        _print_json(documents if all_ else documents[0])
+            verdicts = [_verify(app, catalog.find(app.directory, backup), level=wanted)]
+    if json_ and all_:
+        documents.verdicts(verdicts)
+    elif json_:
+        documents.verdict(verdicts[0])
     else:
-        terminal.verdicts(results)
-    if all_ and not results:
-        raise EiderError("there is no backup, so nothing was verified", hint="eider backup")
-    _end(*(verdict for _name, verdict in results))
+        reports.verdicts(verdicts)
+    _end(verdicts)
+
+
+def _verify_all(app: App, *, level: Level) -> list[Verdict]:
+    """Prove every backup. One whose manifest cannot be believed has failed already."""
+    listing = catalog.read(app.directory)
+    if not listing.backups and not listing.unreadable:
+        raise NoSuchBackup(
+            f"there is no backup in {app.directory}, so nothing was verified", hint="eider backup"
+        )
+    proven = [_verify(app, backup, level=level) for backup in listing.backups]
+    return proven + [Verdict(name=other.id, problem=other.problem) for other in listing.unreadable]
+
+
+def _verify(app: App, backup: Backup, *, level: Level) -> Verdict:
+    return Verdict(name=backup.id, proof=app.verify(backup, level=level).value.proof)
 
 
 def _foreign(app: App, name: str) -> Path | None:
     """Return the path that was meant, unless it is a backup of the catalog."""
-    path = Path(name)
-    if "/" not in name and not path.exists():
-        return None
-    if path.resolve().parent == app.directory.resolve():
+    try:
+        if "/" not in name and not os.path.lexists(name):
+            return None
+        Path(name).stat()
+    except FileNotFoundError:
+        pass  # whoever reads it says so
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot look at {name}: {why}", hint="See what there is: eider list"
+        ) from error
+    path = Path(os.path.realpath(name))
+    if path.parent == Path(os.path.realpath(app.directory)):
         with contextlib.suppress(EiderError):
             catalog.find(app.directory, path.name)
             return None
-    return path.resolve()
+    return path
 
 
 @config_cli.command("check")
 def config_check(json_: Json = False) -> None:
     """Say whether the configuration can be meant, and what it lacks."""
-    settings, path = configuration.load(_session.config)
+    from eiderd.app import App  # noqa: PLC0415  (it takes long, and `config show` is without it)
+
+    settings, path = session.load()
     problems = App(settings).problems()
     if problems:
         raise ConfigError(
             "the configuration is well-formed, but:"
-            + "".join(f"\n  - {problem}" for problem in problems),
+            + "".join(f"\n  - {plain(problem)}" for problem in problems),
             hint="Correct that and run: eider config check",
         )
     if json_:
-        _print_json({"ok": True, "file": path and str(path)})
+        documents.plain_document({"ok": True, "file": path and str(path)})
     else:
-        terminal.say(f"[green]✓[/] {path or 'the environment'}: a good configuration")
+        place = plain(str(path or "the environment"))
+        terminal.say(f"{terminal.paint('✓', terminal.GREEN)} {place}: a good configuration")
 
 
 @config_cli.command("show")
 def config_show(json_: Json = False) -> None:
     """Print the configuration in force: file, profile, environment and defaults together."""
-    settings = _session.settings()
-    document = settings.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = configuration.shown(session.settings())
     if json_:
-        _print_json(document)
+        documents.plain_document(document)
     else:
         terminal.toml(document)
 
@@ -229,7 +274,7 @@ def config_show(json_: Json = False) -> None:
 @config_cli.command("example")
 def config_example() -> None:
     """Print an annotated configuration to start from."""
-    typer.echo(example.annotated(), nl=False)
+    terminal.write(example.annotated())
 
 
 @cli.command()
@@ -242,59 +287,14 @@ def demo(
     os.execv(sys.executable, [*words, *(["--json"] if json_ else [])])
 
 
-# Answers ----------------------------------------------------------------------------------------
-
-
-def _plain(verdict: Proof) -> dict[str, Any]:
-    document: dict[str, Any] = _PROOF.dump_python(verdict, mode="json")
-    return document
-
-
-def _print_json(document: object) -> None:
-    terminal.document(json.dumps(document, indent=2, ensure_ascii=False).encode())
-
-
-def _end(*verdicts: Proof) -> None:
+def _end(verdicts: Sequence[Verdict]) -> None:
     """Exit with the code of the worst verdict; say on standard error why it is not good."""
-    failed = [verdict for verdict in verdicts if verdict.failure]
+    failed = [verdict for verdict in verdicts if not verdict.proof or verdict.proof.failure]
     for verdict in failed:
-        terminal.problem(*proof.explain(verdict))
+        terminal.problem(*(proof.explain(verdict.proof) if verdict.proof else _doubt(verdict)))
     raise typer.Exit(ExitCode.VERIFICATION_FAILED if failed else ExitCode.DONE)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run `eider` and return its exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
-    as_json = "--json" in words
-    try:
-        code = cli(args=words, standalone_mode=False)
-    except EiderError as error:
-        terminal.error(error, as_json=as_json)
-        return error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        interrupted = Interrupted("interrupted; nothing half done was kept")
-        terminal.error(interrupted, as_json=as_json)
-        return ExitCode.INTERRUPTED
-    except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        if context and not words:  # no verb at all: the message is the help text
-            typer.echo(error.format_message())
-            return ExitCode.USAGE
-        command = context.command_path if context else "eider"
-        usage = ConfigError(error.format_message(), hint=f"See: {command} --help")
-        terminal.error(usage, as_json=as_json)
-        return ExitCode.USAGE
-    except BrokenPipeError:
-        return ExitCode.DONE
-    return int(code or 0)
-
-
-class Interrupted(EiderError):
-    """The person at the terminal pressed Ctrl-C."""
-
-    exit_code = ExitCode.INTERRUPTED
-
-
-def run() -> None:
-    """Be the console script."""
-    sys.exit(main())
+def _doubt(verdict: Verdict) -> tuple[str, str]:
+    hint = "Copy the archive elsewhere and prove it by itself: eider verify FILE"
+    return f"backup {verdict.name}: {verdict.problem}", hint

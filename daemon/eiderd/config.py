@@ -6,6 +6,7 @@ keys are refused, everything wrong is said at once. Units stand in the values: "
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tomllib
@@ -13,35 +14,43 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ByteSize,
-    ConfigDict,
-    Field,
-    ValidationError,
-)
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from eiderd import resources
+from eiderd import environment, places, resources
 from eiderd.errors import ConfigError
-from eiderd.units import Duration, Size  # noqa: TC001  (pydantic reads them)
+from eiderd.units import Duration, Size, size_between
+from eiderd.words import is_unicode, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DEFAULT_PATH = Path("/etc/eiderd/eiderd.toml")
-PREFIX = "EIDER_"
-_OWN_VARIABLES = {"EIDER_CONFIG"}  # read by the command itself
+_LARGEST_FILE = 1_000_000
+_LONGEST_SHOWN = 80
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255  # in bytes; what Linux takes, with room for ours below it
 
 
-def _absolute(path: Path) -> Path:
+def _usable(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be an absolute path")
+    if "\0" in str(path) or not is_unicode(str(path)):
+        raise ValueError("must be text, in UTF-8 and without NUL")
+    longest = max(len(part.encode()) for part in path.parts)
+    if longest > _LONGEST_NAME or len(str(path).encode()) > _LONGEST_PATH:
+        raise ValueError("is longer than a path can be")
     return path
 
 
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+def _text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be printable text")
+    return value
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_usable)]
+Text = Annotated[str, AfterValidator(_text)]
+RateLimit = Annotated[Size, size_between(10**6, 10**12)]
+MemoryLimit = Annotated[Size, size_between(64 * 10**6, 10**12)]
 
 
 class _Section(BaseModel):
@@ -59,14 +68,18 @@ class Database(_Section):
 
 
 class Mirror(_Section):
-    rate_limit: Size | None = Field(
-        None, description="At most this many bytes a second are read from the live database."
+    rate_limit: RateLimit | None = Field(
+        None,
+        description="At most this many bytes a second are read from the live database; from 1MB.",
     )
     keep: bool = Field(
         True, description="Keep the mirror between runs; false: it exists while a job needs it."
     )
     passes: int = Field(
-        60, ge=2, le=10_000, description="Give up after this many passes over a changing database."
+        60,
+        ge=2,
+        le=10_000,
+        description="Give up after this many passes over a changing database: 2 to 10000.",
     )
     timeout: Duration = Field(
         timedelta(minutes=1), description="Give up this long after the first pass."
@@ -99,12 +112,15 @@ class Schema(_Section):
 
 
 class Engine(_Section):
-    memory_limit: Size = Field(
-        ByteSize(200_000_000),
-        description="How much an engine may hold in memory while it proves a backup.",
+    memory_limit: MemoryLimit = Field(
+        ByteSize(150_000_000),
+        description="How much an engine may hold in memory while it proves a backup: 64MB to 1TB.",
     )
     threads: int = Field(
-        2, ge=1, le=256, description="How many cores an engine may use while it proves a backup."
+        2,
+        ge=1,
+        le=256,
+        description="How many cores an engine may use while it proves a backup: 1 to 256.",
     )
     deadline: Duration = Field(
         timedelta(hours=1),
@@ -115,7 +131,7 @@ class Engine(_Section):
         pattern=r"^v?\d+\.\d+\.\d+$",
         description="The DuckDB version that the application runs; it proves if it is installed.",
     )
-    others: tuple[str, ...] = Field(
+    others: tuple[Text, ...] = Field(
         (),
         description="Other engines: virtual environments, by version below <state>/engines or by "
         "path, the last part of which is the version.",
@@ -129,12 +145,10 @@ class Log(_Section):
     format: Literal["text", "json"] = Field("text", description="How it is logged.")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The whole configuration. Every field may come from the file, a profile or the environment."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     profile: str | None = Field(None, description="Defaults for a known application.")
     service: Service = Service()
@@ -146,18 +160,6 @@ class Settings(BaseSettings):
     engine: Engine = Engine()
     log: Log = Log()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
-
     def engine_folder(self, name: str) -> Path:
         return Path(name) if "/" in name else self.service.state / "engines" / name
 
@@ -167,34 +169,50 @@ def load(path: Path | None) -> tuple[Settings, Path | None]:
 
     Raise ConfigError with every problem there is, each with its place.
     """
-    wanted = path or Path(os.environ.get("EIDER_CONFIG") or DEFAULT_PATH)
-    explicit = path is not None or "EIDER_CONFIG" in os.environ
+    wanted = path or Path(os.environ.get(environment.CONFIG) or DEFAULT_PATH)
+    explicit = path is not None or environment.CONFIG in os.environ
     document, found = _read(wanted, explicit=explicit)
-    problems = list(_unknown_variables(os.environ))
-    merged = _merge(_profile(document, problems), document)
+    variables, problems = environment.read(os.environ, Settings)
+    document = environment.merge(document, variables)
+    merged = environment.merge(_profile(document, problems), document)
     settings: Settings | None = None
     try:
-        settings = Settings(**merged)
+        settings = Settings.model_validate(merged)
     except ValidationError as error:
         problems += [_said(problem) for problem in error.errors()]
-    problems += _contradictions(merged)
+    problems += places.contradictions(
+        database=_path(merged, "database", "path"),
+        backups=_path(merged, "backup", "directory", BackupSection().directory),
+        state=_path(merged, "service", "state", Service().state),
+        include=_paths(merged, "backup", "include"),
+    )
     if problems or settings is None:
         raise _refused(problems, where=found)
     return settings, found
 
 
+def shown(settings: Settings) -> dict[str, Any]:
+    """Return the settings as they would stand in a file."""
+    return settings.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
 def _refused(problems: list[str], *, where: Path | None) -> ConfigError:
-    place = str(where) if where else "the environment"
+    place = plain(str(where)) if where else "the environment"
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = "".join(f"\n  - {plain(problem)}" for problem in problems)
     return ConfigError(
-        f"{count} in {place}:" + "".join(f"\n  - {problem}" for problem in problems),
+        f"{count} in {place}:{lines}",
         hint="Correct it and run: eider config check",
     )
 
 
 def _read(path: Path, *, explicit: bool) -> tuple[dict[str, Any], Path | None]:
     try:
-        return tomllib.loads(path.read_text()), path
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) > _LARGEST_FILE:
+            raise ConfigError(f"{path} is too large", hint="Name another file with --config.")
+        return tomllib.loads(data.decode()), path
     except FileNotFoundError as error:
         if not explicit:
             return {}, None
@@ -206,14 +224,15 @@ def _read(path: Path, *, explicit: bool) -> tuple[dict[str, Any], Path | None]:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}", hint="Name another file with --config."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigError(
-            f"{path} is not TOML: {error}", hint="Strings need quotes, sections look like [backup]."
+            f"{path} is not TOML: {why}", hint="Strings need quotes, sections look like [backup]."
         ) from error
 
 
 def _profile(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    name = os.environ.get(f"{PREFIX}PROFILE") or document.get("profile")
+    name = document.get("profile")
     if not isinstance(name, str):
         return {}
     known = resources.profiles()
@@ -223,18 +242,10 @@ def _profile(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]
     return tomllib.loads(known[name].read_text())
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
 def _said(problem: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in problem["loc"])
+    if (variable := environment.variable_of(problem["loc"])) in os.environ:
+        place += f" ({variable})"
     match problem["type"]:
         case "missing":
             return f"{place or 'database.path'} is missing" + (
@@ -244,7 +255,11 @@ def _said(problem: Mapping[str, Any]) -> str:
             return f"{place} is not a setting{_suggestion(problem['loc'])}"
         case _:
             said = str(problem["msg"]).removeprefix("Value error, ")
-            return f"{place}: {said} (it is {problem['input']!r})"
+            return f"{place}: {said} (it is {_short(repr(problem['input']))})"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _suggestion(place: tuple[int | str, ...]) -> str:
@@ -262,36 +277,19 @@ def _words(model: type[BaseModel], *, depth: int, path: tuple[int | str, ...]) -
             yield from _words(field.annotation, depth=depth - 1, path=path[1:])
 
 
-def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """A misspelt section in a variable's name is nobody's field: pydantic-settings ignores it."""
-    known = {(field.alias or name).upper() for name, field in Settings.model_fields.items()}
-    for variable in sorted(environment):
-        section = variable.removeprefix(PREFIX).split("__")[0]
-        if variable.startswith(PREFIX) and variable not in _OWN_VARIABLES and section not in known:
-            yield f"{variable} (environment) is not a setting"
+def _path(
+    merged: Mapping[str, Any], section: str, key: str, default: Path | None = None
+) -> Path | None:
+    """Return a path before all the rest is known to be well. None: none is set, or a bad one."""
+    return next(iter(_paths(merged, section, key)), default)
 
 
-def _contradictions(merged: Mapping[str, Any]) -> Iterator[str]:
-    """What can each be meant, but not together."""
-    database = _path(merged, "database", "path")
-    if database is None:
-        return
-    data = Path(os.path.realpath(database.parent))
-    for section, key, default in (
-        ("backup", "directory", BackupSection().directory),
-        ("service", "state", Service().state),
-    ):
-        folder = _path(merged, section, key) or default
-        if Path(os.path.realpath(folder)).is_relative_to(data):
-            yield (
-                f"{section}.{key} ({folder}) is the folder of the database or lies in it: "
-                "whatever loses one would lose both"
-            )
-
-
-def _path(merged: Mapping[str, Any], section: str, key: str) -> Path | None:
-    value = os.environ.get(f"{PREFIX}{section}__{key}".upper())
+def _paths(merged: Mapping[str, Any], section: str, key: str) -> list[Path]:
     inner = merged.get(section)
-    if value is None and isinstance(inner, dict):
-        value = inner.get(key)
-    return Path(value) if isinstance(value, str) and value.startswith("/") else None
+    said = inner.get(key) if isinstance(inner, dict) else None
+    usable = []
+    for value in said if isinstance(said, list) else [said]:
+        with contextlib.suppress(ValueError):
+            if isinstance(value, str):
+                usable.append(_usable(Path(value)))
+    return usable

@@ -140,6 +140,18 @@ class ChildFailed(EiderError):
         self.how = how
 
 
+class Interrupted(EiderError):
+    """Somebody asked for the end: Ctrl-C, a stop of the service, a closed terminal."""
+
+    exit_code = ExitCode.INTERRUPTED
+    fault = Fault.OPERATOR
+    retry = True
+
+
+class Bug(EiderError):
+    """What nobody thought of."""
+
+
 KINDS: dict[str, type[EiderError]] = {
     kind.__name__: kind
     for kind in (
@@ -152,6 +164,8 @@ KINDS: dict[str, type[EiderError]] = {
         SourceUnavailable,
         NotConverged,
         ChildFailed,
+        Interrupted,
+        Bug,
     )
 }
 

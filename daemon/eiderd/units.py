@@ -6,22 +6,29 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, ByteSize, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSerializer
 
 _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|w)")
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _BYTES = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
+_SHORTEST_SECONDS = 0.001
+_LONGEST_DAYS = 3650
 
 
 def read_duration(value: object) -> object:
-    """Given "90s" or "1h30m", return the time. Raise ValueError for a text without a unit."""
+    """Given "90s" or "1h30m", return the time, in whole milliseconds.
+
+    Raise ValueError for a text without a unit, and for what is no time or ten years.
+    """
     if isinstance(value, timedelta):
         return value
     text = str(value).strip()
     if not text or _DURATION.sub("", text).strip():
         raise ValueError('a duration has a unit, as in "90s", "5m", "1h30m", "7d"')
     seconds = sum(float(m["count"]) * _SECONDS[m["unit"]] for m in _DURATION.finditer(text))
-    return timedelta(seconds=seconds)
+    if not _SHORTEST_SECONDS <= seconds <= _LONGEST_DAYS * _SECONDS["d"]:
+        raise ValueError(f"a duration is at least 1ms and at most {_LONGEST_DAYS}d")
+    return timedelta(milliseconds=round(seconds * 1000))
 
 
 def spell_duration(value: timedelta) -> str:
@@ -39,6 +46,17 @@ def spell_size(value: int) -> str:
         if value % size == 0:
             return f"{value // size}{unit}"
     return str(int(value))
+
+
+def size_between(least: int, most: int) -> AfterValidator:
+    """Return what refuses a size outside these bounds, in a person's words."""
+
+    def check(value: ByteSize) -> ByteSize:
+        if not least <= value <= most:
+            raise ValueError(f"must be between {spell_size(least)} and {spell_size(most)}")
+        return value
+
+    return AfterValidator(check)
 
 
 Duration = Annotated[

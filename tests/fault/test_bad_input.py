@@ -38,6 +38,12 @@ def place(made: Place, tmp_path: Path) -> Place:
     return made.clone(tmp_path / "place")
 
 
+@pytest.fixture
+def with_backup(place: Place) -> Place:
+    place.backup()
+    return place
+
+
 def answers(place: Place, *words: str, code: int, env: dict[str, str] | None = None) -> Ran:
     """Run a verb twice, for a person and as JSON, and hold what holds of every refusal."""
     ran = place.eider(*words, env=env, seconds=SECONDS).good_manners()
@@ -486,7 +492,7 @@ def test_every_problem_is_said_at_once(place: Place) -> None:
         "[backup]\ndeadline = '0s'",
         "[backup]\ndeadline = ''",
         "[backup]\ndeadline = nan",
-        "[backup]\ndirectory = '/a\\u0000b'\n",
+        '[backup]\ndirectory = "/a\\u0000b"\n',
         '[backup]\ndirectory = "/a\\u0000b"\n[database]\npath = "/x\\u0000y"',
         "[engine]\nmemory_limit = '99999999999999999999999999999'",
         "[engine]\nmemory_limit = '1B'",
@@ -600,9 +606,6 @@ def included(place: Place, name: str | bytes, data: bytes = b"x") -> Path:
         "backup-metadata.json",
         "app.duckdb",
         "app.duckdb.wal",
-        b"\xff",
-        "a\nb",
-        "\x1b[31m",
         "n" * 250,
         "[bold]",
         "with space",
@@ -622,6 +625,17 @@ def test_an_included_file_of_any_name_is_kept(place: Place, name: str | bytes) -
     assert place.eider("verify", str(_newest(place))).good_manners().code == 0
     copied = shutil.copy(_newest(place), place.root / "copy.tar.gz")
     assert place.eider("verify", str(copied)).good_manners().code == 0
+
+
+@pytest.mark.parametrize("name", [b"\xff", "a\nb", "\x1b[31m"], ids=repr)
+def test_an_included_file_whose_name_cannot_be_written_down_is_refused(
+    place: Place, name: str | bytes
+) -> None:
+    """A manifest is JSON, a listing is lines: neither could name it as it is."""
+    included(place, name)
+    ran = answers(place, "backup", code=2)
+    assert "backup.include" in ran.stderr
+    nothing_left(place)
 
 
 def _newest(place: Place) -> Path:
@@ -709,6 +723,77 @@ def test_an_empty_catalog_lists_nothing(place: Place) -> None:
     assert not place.backups.exists(), "looking makes nothing"
 
 
+def test_verifying_all_counts_what_cannot_be_read(with_backup: Place) -> None:
+    (with_backup.backups / "backup-20010101-000000.json").write_text("{}")
+    (id_,) = (id_ for id_, state in with_backup.listed().items() if state == "verified")
+    ran = with_backup.eider("verify", "--all").good_manners()
+    assert ran.code == 12, ran
+    assert "20010101-000000" in ran.stdout
+    assert "20010101-000000" in ran.stderr
+    as_json = with_backup.eider("verify", "--all", "--json").good_manners()
+    assert as_json.code == 12
+    good, doubtful = as_json.json
+    assert good["backup"] == id_
+    assert good["proof"]["failure"] is None
+    assert doubtful["backup"] == "20010101-000000"
+    assert doubtful["proof"] is None
+    assert "seal" in doubtful["problem"]
+
+
+def test_a_manifest_of_any_name_can_be_listed(place: Place) -> None:
+    place.backups.mkdir()
+    for name in (b"backup-\xff.json", b"backup-\x1b[31m\xc2\x9b.json", b"backup-a\nb.json"):
+        (place.backups / os.fsdecode(name)).write_text("{}")
+    for words in (("list",), ("verify", "--all")):
+        for more in ((), ("--json",)):
+            ran = place.eider(*words, *more).good_manners()
+            assert ran.code in {3, 12}, ran
+            assert "\x9b" not in ran.stdout + ran.stderr
+    assert len(place.eider("list", "--json").json) == 3
+
+
+@pytest.mark.parametrize("words", [("--json", "list"), ("list", "--json")], ids=" ".join)
+def test_json_may_stand_before_or_after_the_verb(place: Place, words: tuple[str, ...]) -> None:
+    assert place.eider(*words).json == []
+    assert place.eider(*words[::-1], "--unknown").json["error"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize("words", [("-h",), ("--help",), ("verify", "-h"), ("config", "--help")])
+def test_help_is_no_failure(words: tuple[str, ...]) -> None:
+    ran = helpers.run_eider(*words).good_manners()
+    assert (ran.code, ran.stderr) == (0, "")
+    assert "Usage: eider" in ran.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("config",)], ids=repr)
+def test_without_a_verb_the_help_is_the_answer(words: tuple[str, ...]) -> None:
+    ran = helpers.run_eider(*words).good_manners()
+    assert (ran.code, ran.stderr) == (2, "")
+    assert ran.stdout.count("Usage: eider") == 1
+
+
+def test_a_path_that_cannot_be_looked_at_is_usage(place: Place) -> None:
+    answers(place, "verify", "./" + "a" * 300, code=2)
+    answers(place, "verify", "a" * 300, code=10)  # no path: an id there is not
+
+
+@root_only
+def test_a_path_behind_a_closed_folder_is_usage(place: Place) -> None:
+    closed = place.root / "closed"
+    closed.mkdir(mode=0o700)
+    for parent in (place.root, *list(place.root.parents)[:3]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    place.config.chmod(0o644)
+    ran = place.eider("verify", str(closed / "x"), "--json", before=NOBODY).good_manners()
+    if "No module" in ran.stderr:
+        pytest.skip("this Python stands in a folder that nobody else may enter")
+    assert ran.code == 2, ran
+    assert "Permission denied" in ran.json["error"]["message"]
+    # From a folder that may not be entered, a bare word is an id.
+    ran = place.eider("verify", "nonsense", before=("env", "-C", str(closed), *NOBODY))
+    assert ran.good_manners().code == 10, ran
+
+
 @pytest.mark.parametrize("note", [b"\xff\xfe", "\x1b[31m", "[/bold]", "a" * 100_000, "\n\n", "ü"])
 def test_any_note_is_kept_or_refused(place: Place, note: str | bytes) -> None:
     ran = place.eider("backup", "--json", "--note", note).good_manners()
@@ -739,12 +824,6 @@ def test_the_second_of_two_backups_at_once_is_busy(place: Place) -> None:
 # Where it is said ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def with_backup(place: Place) -> Place:
-    place.backup()
-    return place
-
-
 VERBS = (("list",), ("show",), ("verify",), ("config", "show"), ("list", "--json"))
 
 
@@ -770,6 +849,28 @@ def test_a_full_standard_output_is_an_error_not_a_crash(
         _none, stderr = process.communicate(timeout=SECONDS)
     assert process.returncode not in {0, 1, 120}, stderr
     assert b"Traceback" not in stderr
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-", ">/dev/full", ">&- 2>&- <&-"])
+def test_a_closed_or_full_stream_is_no_crash(with_backup: Place, redirection: str) -> None:
+    for words in ("list", "config example", "--version", "list --json", "verify"):
+        script = f"exec {helpers.EIDER} --config {with_backup.config} {words} {redirection}"
+        ran = subprocess.run(
+            ["/bin/sh", "-c", script], capture_output=True, check=False, timeout=30
+        )
+        unread = ">&-" in redirection.replace("2>&-", "") or "full" in redirection
+        assert ran.returncode in ({2, 13} if unread else {0}), (words, ran)
+        lines = ran.stderr.decode().splitlines()
+        assert (len(lines) > 0) == (unread and "2>&-" not in redirection)
+        assert all(line.startswith(("eider: standard output", "  hint:")) for line in lines)
+
+
+def test_the_reader_that_left_does_not_make_a_bad_verdict_good(with_backup: Place) -> None:
+    (id_,) = with_backup.listed()
+    with_backup.archive(id_).write_bytes(b"x")
+    script = f"{helpers.EIDER} --config {with_backup.config} verify {id_}; echo $? >&2"
+    ran = subprocess.run(["/bin/sh", "-c", f"({script}) | true"], capture_output=True, check=False)
+    assert ran.stderr.decode().splitlines()[-1] == "12"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

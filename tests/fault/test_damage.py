@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eiderd.evidence import Checked, Damage
-from eiderd.outside import archive_check
+from eiderd.outside import archive_check, archive_compare
 from tests import helpers
 from tests.helpers import Entry, Place
 
@@ -627,7 +627,7 @@ def test_a_checker_that_does_not_compare_would_be_caught(
     changed = helpers.gzip_bytes(helpers.tar_bytes(entries))
     assert tiny.catalogued(changed).damage is Damage.CHECKSUM
     assert tiny.by_members(changed).damage is Damage.DIFFERS
-    monkeypatch.setattr(archive_check, "_compare_members", lambda *_a, **_k: (None, ""))
+    monkeypatch.setattr(archive_compare, "compare_members", lambda *_a, **_k: (None, ""))
     weakened = tiny.by_members(changed)
     assert weakened.damage is None, "something else found it: the test has no teeth"
     assert weakened.members != tiny.sound.members

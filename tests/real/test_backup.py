@@ -1,4 +1,4 @@
-"""The main job, end to end, by the command: live applications on each engine, and sick databases."""
+"""The main job, end to end, by command: live applications on each engine, and sick databases."""
 
 from __future__ import annotations
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
+import io
+import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from eiderd import config, units
+from eiderd import config, entry, places, terminal, units
 from eiderd.errors import ConfigError, ExitCode
 
 
@@ -117,3 +121,241 @@ def test_durations_come_back_as_they_were_spelt(milliseconds: int) -> None:
 def test_a_duration_without_a_unit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="unit"):
         units.read_duration(text)
+
+
+# Bounds -----------------------------------------------------------------------------------------
+
+
+def _with(section: str, line: str) -> str:
+    return f'[database]\npath = "/data/x.duckdb"\n[{section}]\n{line}\n'
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "said"),
+    [
+        ("engine", 'memory_limit = "63MB"', "between 64MB and 1TB"),
+        ("engine", 'memory_limit = "2TB"', "between 64MB and 1TB"),
+        ("engine", "memory_limit = true", "between"),
+        ("engine", "threads = 0", "threads"),
+        ("engine", "threads = 257", "threads"),
+        ("engine", 'others = ["a\\u0000b"]', "printable"),
+        ("mirror", 'rate_limit = "999kB"', "between 1MB and 1TB"),
+        ("mirror", 'timeout = "0.1ms"', "at least 1ms"),
+        ("mirror", 'timeout = "3651d"', "at most 3650d"),
+        ("mirror", 'timeout = "9999999999999999999d"', "at most 3650d"),
+        ("mirror", f'timeout = "{"9" * 400}d"', "at most 3650d"),
+        ("backup", 'directory = "/a\\u0000b"', "NUL"),
+        ("backup", f'directory = "/{"a" * 256}"', "longer than a path"),
+        ("backup", f'directory = "{"/abc" * 1100}"', "longer than a path"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused(
+    tmp_path: Path, section: str, line: str, said: str
+) -> None:
+    message = _problems(tmp_path, _with(section, line))
+    assert said in message
+    assert message.startswith("1 problem in")
+    assert max(map(len, message.splitlines())) < 300
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("engine", 'memory_limit = "64MB"'),
+        ("engine", 'memory_limit = "1TB"'),
+        ("engine", "threads = 256"),
+        ("mirror", 'rate_limit = "1MB"'),
+        ("mirror", 'timeout = "3650d"'),
+    ],
+)
+def test_the_bounds_themselves_are_within(tmp_path: Path, section: str, line: str) -> None:
+    config.load(_write(tmp_path, _with(section, line)))
+
+
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        config.load(_write(tmp_path, "a = " + "[" * 5000 + "]" * 5000))
+    with pytest.raises(ConfigError, match="too large"):
+        config.load(Path("/dev/zero"))
+
+
+def test_a_key_cannot_steer_the_terminal_or_begin_a_line(tmp_path: Path) -> None:
+    said = _problems(tmp_path, '"a\\nb\\u001b\\u202e" = 1\n[database]\npath = "/x/y"\n')
+    assert said.count("\n") == 1
+    assert all(char.isprintable() or char == "\n" for char in said)
+
+
+# Folders ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("database", "backups", "state", "said"),
+    [
+        ("d/x", "s/mirror", "s", "backup.directory"),
+        ("d/x", "s/scratch/deep", "s", "backup.directory"),
+        ("d/x", "s/engines/1.4.3", "s", "backup.directory"),
+        ("d/x", "s", "s", "one folder"),
+        ("d/x", "link", "s", "one folder"),
+        ("d/x", "link/mirror/b", "s", "backup.directory"),
+        ("s/mirror/x", "b", "s", "database.path"),
+        ("s/scratch/x", "b", "s", "database.path"),
+        ("s/engines/x", "b", "s", "database.path"),
+        ("link/mirror/x", "b", "s", "database.path"),
+        ("b/.staging/1/x", "b", "s", "database.path"),
+        ("d/x", "b", "b/.staging", "service.state"),
+        ("d/x", "b", "b/.staging/s", "service.state"),
+        ("d/x", "d/b", "s", "lose both"),
+        ("d/x", "b", "d/s", "lose both"),
+        ("data-link/x", "real/b", "s", "lose both"),
+        ("to-x", "real/b", "s", "lose both"),
+        ("to-x", "b", "real/s", "lose both"),
+    ],
+)
+def test_folders_that_would_destroy_each_other(
+    tmp_path: Path, database: str, backups: str, state: str, said: str
+) -> None:
+    for name in ("s", "real", "links"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("s")
+    (tmp_path / "data-link").symlink_to("real")
+    (tmp_path / "links" / "to-x").symlink_to("../real/x")  # the file itself is a link
+    found = list(
+        places.contradictions(
+            database=tmp_path / ("links/to-x" if database == "to-x" else database),
+            backups=tmp_path / backups,
+            state=tmp_path / state,
+        )
+    )
+    assert len(found) == 1, found
+    assert said in found[0]
+    assert "\n" not in found[0]
+
+
+def test_a_mirror_that_leads_to_the_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "mirror").symlink_to(tmp_path / "d")
+    found = places.contradictions(
+        database=tmp_path / "d" / "x", backups=tmp_path / "b", state=tmp_path / "s"
+    )
+    assert ["database.path" in line for line in found] == [True]
+
+
+def test_the_usual_folders_are_fine() -> None:
+    usual = Path("/var/lib/eiderd")
+    database = Path("/data/x.duckdb")
+    assert not list(places.contradictions(database=database, backups=usual / "b", state=usual))
+    assert not list(places.contradictions(database=None, backups=None, state=None))
+
+
+# The environment --------------------------------------------------------------------------------
+
+_FILE = '[database]\npath = "/data/x.duckdb"\n'
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("EIDER_DATABSE__PATH", "/x", "did you mean EIDER_DATABASE__PATH?"),
+        ("EIDER_SCHEMA__TABEL", "x", "did you mean EIDER_SCHEMA__TABLE?"),
+        ("EIDER_CONFIGG", "x", "did you mean EIDER_CONFIG?"),
+        ("EIDER_MIRROR__KEEP__DEEPER", "x", "is not a setting"),
+        ("EIDER_DATABASE", "notjson", "EIDER_DATABASE (environment) must be JSON"),
+        ("EIDER_BACKUP__INCLUDE", "notjson", "EIDER_BACKUP__INCLUDE (environment) must be JSON"),
+        ("EIDER_BACKUP__INCLUDE", "[" * 9999, "must be JSON"),
+        ("EIDER_DATABASE", "3", "(EIDER_DATABASE)"),
+        ("EIDER_ENGINE__THREADS", "many", "engine.threads (EIDER_ENGINE__THREADS)"),
+        ("EIDER_SCHEMA__TABLE", "\udcff", "EIDER_SCHEMA__TABLE (environment) is not text"),
+    ],
+)
+def test_a_variable_that_cannot_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert said in _problems(tmp_path, _FILE)
+
+
+def test_every_setting_has_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {
+        "EIDER_SCHEMA__TABLE": "versions",
+        "EIDER_PROFILE": "cartographus",
+        "EIDER_BACKUP": '{"include": ["/one"], "deadline": "1m"}',
+        "EIDER_BACKUP__DEADLINE": "2m",
+        "EIDER_CONTENT__TIME_COLUMNS__USERS": "seen_at",
+        "EIDER_MIRROR__KEEP": "false",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    settings, _path = config.load(_write(tmp_path, _FILE))
+    assert settings.schema_.table == "versions"
+    assert settings.profile == "cartographus"
+    assert settings.backup.include == (Path("/one"),)
+    assert settings.backup.deadline == datetime.timedelta(minutes=2)
+    assert settings.content.time_columns["users"] == "seen_at"
+    assert "playback_events" in settings.content.time_columns
+    assert settings.mirror.keep is False
+
+
+@pytest.mark.parametrize("name", ["SCHEMA", "schema", "schema_", "DATABASE", "PROFILE", "LOG"])
+def test_other_programs_variables_are_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = _write(tmp_path, _FILE)
+    before = config.load(path)
+    monkeypatch.setenv(name, "theirs")
+    monkeypatch.setenv(f"{name}__TABLE", "theirs")
+    assert config.load(path) == before
+
+
+# Shown ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@given(
+    st.dictionaries(st.text(min_size=1), st.text()),
+    st.integers(min_value=64 * 10**6, max_value=10**12),
+    st.integers(min_value=1, max_value=10**10),
+)
+@settings_of_hypothesis(deadline=None, max_examples=50)
+def test_what_is_shown_loads_back_to_the_same(
+    encoding: str, columns: dict[str, str], size: int, milliseconds: int
+) -> None:
+    settings = config.Settings.model_validate(
+        {
+            "database": {"path": "/dätä/\x1b[31m\u202e/x"},
+            "content": {"time_columns": columns},
+            "mirror": {"rate_limit": size, "timeout": f"{milliseconds}ms"},
+            "engine": {"memory_limit": str(size), "others": ["1.4.3"], "application": "1.5.6"},
+        }
+    )
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    with contextlib.redirect_stdout(out):
+        terminal.toml(config.shown(settings))
+    out.flush()
+    text = out.buffer.getvalue().decode(encoding)
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert config.Settings.model_validate(tomllib.loads(text)) == settings
+
+
+def test_config_show_is_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _write(tmp_path, 'profile = "cartographus"\n' + _FILE)
+    assert entry.main(["--config", str(before), "config", "show"]) == ExitCode.DONE
+    after = tmp_path / "shown.toml"
+    after.write_text(capsys.readouterr().out)
+    assert config.load(after)[0] == config.load(before)[0]
+
+
+@pytest.mark.parametrize("folder", ["backup", "service"])
+def test_including_what_eiderd_itself_writes_is_refused(tmp_path: Path, folder: str) -> None:
+    key = "directory" if folder == "backup" else "state"
+    path = tmp_path / "eiderd.toml"
+    sections: dict[str, dict[str, str]] = {"backup": {}, "service": {}}
+    sections[folder][key] = f"{tmp_path}/own/deep"
+    sections["backup"]["include"] = ""
+    text = '[database]\npath = "/data/x.duckdb"\n'
+    for name, keys in sections.items():
+        text += f"[{name}]\n"
+        for word, value in keys.items():
+            shown = f'["{tmp_path}/own"]' if word == "include" else f'"{value}"'
+            text += f"{word} = {shown}\n"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="each would hold the last"):
+        config.load(path)

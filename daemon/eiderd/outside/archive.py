@@ -4,56 +4,48 @@
 names, configured extra files under `files/`, and last `eider-manifest.json`, which lists them all.
 Tar as GNU tar writes it, gzip by ISA-L (RFC 1952), so any tool reads it.
 
-Reading treats every archive as hostile: nothing is written while an archive is checked, links,
-devices and names that leave the folder are refused, and unpacking is bounded by what was counted.
+It is read by `tar_reader`, which treats every archive as hostile. Nothing is written while one is
+checked, and unpacking writes exactly what the check counted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from isal import igzip_threaded, isal_zlib
+from isal import igzip_threaded
 
-from eiderd.errors import NoSpace, VerificationFailed
+from eiderd.errors import NoSpace
 from eiderd.evidence import Damage, Member, Packed
 from eiderd.outside import files
-from eiderd.outside.duckdb_file import WAL_SUFFIXES
+from eiderd.outside.duckdb_file import wal_names
+from eiderd.outside.tar_header import Refused, shown
+from eiderd.outside.tar_reader import CHUNK, GZIP, opened
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from eiderd.outside.tar_reader import Content
 
     Progress: TypeAlias = Callable[[int, int], None]
 
 MANIFEST: Final = "eider-manifest.json"
 EXTRA_FOLDER: Final = "files"
 
-CHUNK: Final = 1 << 20
 _LEVEL: Final = 1  # ISA-L's best ratio for its speed; 2 threads compress, this one hashes
 _THREADS: Final = 2
-_MOST_MEMBERS: Final = 100_000
-GZIP: Final = b"\x1f\x8b"
 # gzip's own checksum does not cover its header, so an archive of ours must begin with one of those
 # that ISA-L writes: python-isal 1.9 swaps the last two bytes (flags, operating system).
 GZIP_HEADERS: Final = frozenset(
     {bytes.fromhex("1f8b08000000000000ff"), bytes.fromhex("1f8b080000000000ff00")}
 )
 GZIP_HEADER_BYTES: Final = 10
-UNREADABLE: Final[tuple[type[Exception], ...]] = (
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    gzip.BadGzipFile,
-    cast("type[Exception]", isal_zlib.error),
-)
 
 
 class Hashing(io.RawIOBase):
@@ -164,73 +156,6 @@ def _tar_writer(out: IO[bytes]) -> tarfile.TarFile:
     return tar
 
 
-# Reading ----------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def entries(
-    file: IO[bytes], *, compressed: bool
-) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes]]]]:
-    """Yield the regular members of a tar, each with its bytes, in order, reading once.
-
-    Raise VerificationFailed for a member that an honest archive does not hold.
-    """
-    with contextlib.ExitStack() as stack:
-        stream: IO[bytes] = file
-        if compressed:
-            stream = stack.enter_context(igzip_threaded.open(file, "rb", block_size=CHUNK))
-        tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK))
-        yield _regular(tar)
-        while stream.read(CHUNK):  # to the end: gzip's checksum stands there
-            pass
-
-
-def _regular(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    seen: set[str] = set()
-    for entry in tar:
-        tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member; a stream needs none of them
-        refuse_unsafe(entry)
-        if entry.isdir():
-            continue
-        if entry.name in seen:
-            raise Refused(Damage.UNSAFE, f"two members are called {entry.name!r}")
-        if len(seen) >= _MOST_MEMBERS:
-            raise Refused(Damage.TOO_BIG, f"more than {_MOST_MEMBERS} members")
-        seen.add(entry.name)
-        content = tar.extractfile(entry)
-        if content is not None:
-            yield entry, content
-
-
-def refuse_unsafe(entry: tarfile.TarInfo) -> None:
-    """Raise VerificationFailed unless `entry` is a plain file or folder that stays inside."""
-    if not (entry.isreg() or entry.isdir()) or entry.issparse():
-        kind = "a link" if entry.issym() or entry.islnk() else "not a plain file"
-        raise Refused(Damage.UNSAFE, f"member {entry.name!r} is {kind}")
-    path = PurePosixPath(entry.name)
-    if path.is_absolute() or ".." in path.parts or "\0" in entry.name or not entry.name:
-        raise Refused(Damage.UNSAFE, f"member {entry.name!r} would leave the folder")
-
-
-class Refused(VerificationFailed):
-    """A member that an honest archive does not hold. `damage` says of what kind."""
-
-    def __init__(self, damage: Damage, message: str) -> None:
-        super().__init__(message, hint="Do not unpack this archive; find out who made it.")
-        self.damage = damage
-
-
-@contextlib.contextmanager
-def readable(archive: Path) -> Iterator[None]:
-    """Turn what the readers of gzip and tar raise into VerificationFailed."""
-    try:
-        yield
-    except UNREADABLE as error:
-        raise Refused(
-            Damage.UNREADABLE_ARCHIVE, f"{archive.name} cannot be read: {error}"
-        ) from error
-
-
 # Unpacking --------------------------------------------------------------------------------------
 
 
@@ -239,10 +164,10 @@ def unpack(
 ) -> Path:
     """Unpack the database and its WAL files of a checked archive into `folder`, synced.
 
-    `members` is what `check` counted: a member that turns out longer, or that was not there, is
-    refused. Return the database's path. Raise VerificationFailed, NoSpace, StoreUnavailable.
+    `members` is what `check` counted: an archive that is another now is refused. Return the
+    database's path. Raise VerificationFailed, NoSpace, SourceUnavailable, StoreUnavailable.
     """
-    wanted = {database + suffix for suffix in ("", *WAL_SUFFIXES)}
+    wanted = {database, *wal_names(database)}
     sizes = {member.name: member.bytes for member in members if member.name in wanted}
     total = sum(sizes.values())
     if total > (free := files.free_bytes(folder)):
@@ -251,25 +176,31 @@ def unpack(
             hint=f"Free some space (df -h {folder}) or set service.state to a larger disk.",
         )
     done = 0
-    with files.reading_from(archive), archive.open("rb") as raw, readable(archive):
-        compressed = raw.read(2) == GZIP
-        raw.seek(0)
-        with entries(raw, compressed=compressed) as found:
-            for entry, content in found:
-                name = str(PurePosixPath(entry.name))
-                if name not in sizes:
-                    continue
-                if entry.size != sizes[name]:
-                    raise Refused(Damage.DIFFERS, f"{name!r} changed while it was read")
-                for count in _write_member(folder / PurePosixPath(name).name, content):
-                    done += count
-                    progress(done, total)
+    for count in _unpacked(archive, folder=folder, sizes=sizes):
+        done += count
+        progress(done, total)
+    if done != total:
+        raise Refused(Damage.DIFFERS, f"{shown(archive.name)} changed while it was read")
     with files.writing_to(folder):
         files.sync_folder(folder)
     return folder / PurePosixPath(database).name
 
 
-def _write_member(path: Path, content: IO[bytes]) -> Iterator[int]:
+def _unpacked(archive: Path, *, folder: Path, sizes: Mapping[str, int]) -> Iterator[int]:
+    """Write the members named in `sizes`; yield how many bytes were written, again and again."""
+    with files.reading_archive(archive), os.fdopen(files.open_regular(archive), "rb") as raw:
+        compressed = raw.read(len(GZIP)) == GZIP
+        raw.seek(0)
+        with opened(cast("IO[bytes]", raw), compressed=compressed) as tar:
+            for entry, content in tar:
+                if entry.name not in sizes:
+                    continue
+                if entry.size != sizes[entry.name]:
+                    raise Refused(Damage.DIFFERS, f"{shown(entry.name)} changed while it was read")
+                yield from _write_member(folder / PurePosixPath(entry.name).name, content)
+
+
+def _write_member(path: Path, content: Content) -> Iterator[int]:
     with files.writing_to(path.parent):
         descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, files.PRIVATE_FILE
@@ -278,7 +209,7 @@ def _write_member(path: Path, content: IO[bytes]) -> Iterator[int]:
         while data := content.read(CHUNK):
             with files.writing_to(path.parent):
                 file.write(data)
+                file.flush()  # here, where a full disk has a remedy
             yield len(data)
         with files.writing_to(path.parent):
-            file.flush()
             os.fsync(file.fileno())

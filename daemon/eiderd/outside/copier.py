@@ -105,6 +105,7 @@ def check(
     most_bytes: int | None,
     deadline_seconds: float,
     progress: Progress,
+    beside: Mapping[str, Any] | None = None,
 ) -> Checked:
     """As `archive_check.check`, in a child."""
     members = expected_members
@@ -118,6 +119,7 @@ def check(
             "expected_members": members and [dataclasses.asdict(member) for member in members],
             "expected_id": expected_id,
             "most_bytes": most_bytes,
+            "beside": beside,
         },
     )
     damage = result["damage"]

@@ -92,6 +92,18 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
+def read_regular(path: Path, *, most: int) -> bytes:
+    """Return the bytes of a small file.
+
+    Raise SourceUnavailable, OSError, or ValueError when it has more than `most`.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"{path} has more than {most} bytes")
+    return data
+
+
 def private_folder(path: Path) -> Path:
     """Make `path`, with mode 0700, if it is not there. Raise StoreUnavailable, NoSpace."""
     with writing_to(path):

@@ -190,9 +190,12 @@ class _Lines:
         return self._stderr.decode("utf-8", "replace")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        rest = b""
+        rest = bytearray()  # of a line whose end has not come
         for data in self._chunks():
-            *lines, rest = (rest + data).split(b"\n")
+            *lines, end = data.split(b"\n")
+            if lines:
+                lines[0], rest = bytes(rest) + lines[0], bytearray()
+            rest += end
             if len(rest) > _LONGEST_LINE:
                 raise ChildFailed("the child process sent a line without end", how="babble")
             for line in lines:

@@ -1,0 +1,197 @@
+"""What a person is shown of backups: the list, one in full, verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import sys
+from typing import TYPE_CHECKING
+
+from rich.filesize import decimal
+
+from eiderd import terminal
+from eiderd.model import Level, Proof, State
+from eiderd.terminal import BOLD, GREEN, MAGENTA, RED, YELLOW, paint, say
+from eiderd.words import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from eiderd.catalog import Listing
+    from eiderd.model import Backup, Unreadable
+
+_COLOURS = {
+    State.VERIFIED: GREEN,
+    State.UNVERIFIED: YELLOW,
+    State.SUSPECT: MAGENTA,
+    State.CORRUPT: RED,
+}
+_LEVELS = {
+    Level.NONE: "nothing holds",
+    Level.CHECKSUM: "archive checksum",
+    Level.ARCHIVE: "every member read back",
+    Level.BLOCKS: "block checksums",
+    Level.RESTORE: "opened and read by an engine",
+    Level.DRILL: "restored",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was found of one archive: a proof, or the problem why there is none."""
+
+    name: str
+    proof: Proof | None = None
+    problem: str = ""
+
+
+def backup_made(made: Backup, *, directory: Path) -> None:
+    say(
+        f"{_state(made.state)} {paint(made.id, BOLD)}  {decimal(made.bytes)}"
+        f"  of {decimal(made.source.bytes)}, {made.consistency.passes} passes"
+    )
+    if made.proof.failure is None:
+        say(f"  {_read_by(made.proof)}")
+    say(f"  {plain(str(directory / made.archive))}")
+
+
+def verdicts(results: Sequence[Verdict]) -> None:
+    for result in results:
+        name, proof = plain(result.name), result.proof
+        if proof is None:
+            say(f"{paint('✗', RED)} {name}: {plain(result.problem)}")
+        elif proof.failure:
+            say(f"{paint('✗', RED)} {name}: {proof.failure.kind}")
+        else:
+            say(f"{paint('✓', GREEN)} {name}: {_LEVELS[proof.level]}")
+            if proof.level >= Level.RESTORE:
+                say(f"  {_read_by(proof)}")
+
+
+def _state(state: State) -> str:
+    mark = "✓" if state is State.VERIFIED else "✗"
+    return paint(f"{mark} {state}", _COLOURS[state])
+
+
+def _read_by(proof: Proof) -> str:
+    return f"DuckDB {plain(proof.engine or '')} read {_evidence(proof)}"
+
+
+def _evidence(proof: Proof) -> str:
+    return (
+        f"{proof.rows:,} rows of {proof.tables} tables, {proof.blocks:,} blocks sound, "
+        f"{proof.lookups:,} lookups through {proof.indexes_asked} of {proof.indexes} indexes, "
+        f"{proof.unique_checked} keys unique"
+    )
+
+
+# The list ---------------------------------------------------------------------------------------
+
+_TITLES = ("ID", "TAKEN", "AGE", "STATE", "SIZE", "ROWS", "NOTE")
+_RIGHT = {"AGE", "SIZE", "ROWS"}
+_STATE = _TITLES.index("STATE")
+
+
+def backups(listing: Listing, *, directory: Path) -> None:
+    """Print a line a backup. Plain columns: a library's table takes seconds for thousands."""
+    if not listing.backups and not listing.unreadable:
+        say(f"no backups in {plain(str(directory))} yet; take one: {paint('eider backup', BOLD)}")
+        return
+    now = datetime.datetime.now(tz=datetime.UTC)
+    rows = [_row(backup, now=now) for backup in reversed(listing.backups)]
+    rows += [_doubtful(other) for other in listing.unreadable]
+    title, *lines = _columns(_TITLES, rows, right=_RIGHT)
+    if terminal.is_coloured(sys.stdout):
+        states = [row[_STATE] for row in rows]
+        lines = [
+            line.replace(f" {state} ", f" {paint(state, _COLOURS[State(state)])} ", 1)
+            for line, state in zip(lines, states, strict=True)
+        ]
+    say("\n".join((title, *lines)))
+
+
+def _row(backup: Backup, *, now: datetime.datetime) -> tuple[str, ...]:
+    return (
+        backup.id,
+        backup.created_at.astimezone().strftime("%a %d %b %Y %H:%M"),
+        _age(now - backup.created_at),
+        str(backup.state),
+        decimal(backup.bytes),
+        f"{backup.proof.rows:,}" if backup.proof.rows else "-",
+        ("pinned " if backup.pinned else "") + backup.note,
+    )
+
+
+def _doubtful(other: Unreadable) -> tuple[str, ...]:
+    return other.id, "-", "-", str(other.state), "-", "-", other.problem
+
+
+_STEPS = ((86_400 * 2, 86_400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
+
+
+def _age(age: datetime.timedelta) -> str:
+    seconds = max(0, int(age.total_seconds()))
+    unit, word = next((unit, word) for least, unit, word in _STEPS if seconds >= least)
+    return f"{seconds // unit} {word}"
+
+
+def _columns(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str]
+) -> list[str]:
+    cells = [titles, *(tuple(map(plain, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            [
+                cell.rjust(width) if title in right else cell.ljust(width)
+                for title, cell, width in zip(titles, row, widths, strict=True)
+            ]
+        ).rstrip()
+        for row in cells
+    ]
+
+
+# One in full ------------------------------------------------------------------------------------
+
+
+def backup(found: Backup, *, directory: Path) -> None:
+    consistency, proof, source = found.consistency, found.proof, found.source
+    frozen = f"{consistency.frozen_seconds * 1000:.0f} ms frozen"
+    rows = {
+        "id": f"{found.id} (number {found.sequence})",
+        "taken": found.created_at.astimezone().strftime("%A %d %B %Y, %H:%M:%S %Z"),
+        "archive": f"{directory / found.archive}, {decimal(found.bytes)}",
+        "sha256": found.sha256,
+        "database": f"{source.path}, {decimal(source.bytes)}, made by DuckDB {source.engine}",
+        "capture": f"{consistency.method}, {consistency.passes} passes, {frozen}, "
+        f"WAL {decimal(consistency.wal_bytes)}",
+        "proof": f"level {int(proof.level)}, {_LEVELS[proof.level]}"
+        + (f", by DuckDB {proof.engine}" if proof.engine else ""),
+        "evidence": _evidence(proof),
+        "failure": proof.failure.message if proof.failure else "",
+        "schema": _schema(found),
+        "note": found.note,
+    }
+    say(f"{paint('state   ', BOLD)}  {_state(found.state)}")
+    for name, value in rows.items():
+        if value:
+            say(f"{paint(name.ljust(8), BOLD)}  {plain(value)}")
+    if found.content.tables:
+        _tables(found)
+
+
+def _schema(found: Backup) -> str:
+    if not found.content.schema_digest:
+        return ""
+    version = found.content.schema_version
+    return f"version {'none' if version is None else version}, {found.content.schema_digest[:16]}"
+
+
+def _tables(found: Backup) -> None:
+    rows = [
+        (name, f"{table.rows:,}", table.newest or "", table.fingerprint or "")
+        for name, table in found.content.tables.items()
+    ]
+    title, *lines = _columns(("TABLE", "ROWS", "NEWEST", "FINGERPRINT"), rows, right={"ROWS"})
+    say("\n".join(("", paint(title, BOLD), *lines)))
