@@ -80,7 +80,7 @@ def _read_by(proof: Proof) -> str:
 
 def _evidence(proof: Proof) -> str:
     return (
-        f"{proof.rows:,} rows of {proof.tables} tables, {proof.blocks:,} blocks sound, "
+        f"{proof.rows:,} rows of {proof.tables} tables, {proof.blocks:,} blocks checked, "
         f"{proof.lookups:,} lookups through {proof.indexes_asked} of {proof.indexes} indexes, "
         f"{proof.unique_checked} keys unique"
     )

@@ -266,11 +266,20 @@ class Collect:
     # 2. and 4. The WAL files
 
     def wal_held(self) -> bool:
-        """Say whether the WAL images still stand for the instant they were read at."""
-        return self.wal_base == wal_image.base(self.source) and wal_image.held(
-            live=self.wal_base,
-            image=self.mirror / self.source.name,
-            encrypted=self.headers.encrypted,
+        """Say whether the WAL images still stand for the instant they were read at.
+
+        The headers are asked once more: a checkpoint that came during the look may leave an empty
+        WAL as empty as it was.
+        """
+        headers = self._read(0, HEADER_BYTES)
+        return (
+            headers == os.pread(self.copied, HEADER_BYTES, 0)
+            and self.wal_base == wal_image.base(self.source)
+            and wal_image.held(
+                live=self.wal_base,
+                image=self.mirror / self.source.name,
+                encrypted=self.headers.encrypted,
+            )
         )
 
     def read_wal(self) -> None:

@@ -330,6 +330,17 @@ def test_a_pass_in_which_the_headers_changed_does_not_count(
     _same(live)
 
 
+def test_a_checkpoint_during_the_last_look_is_noticed(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a WAL before and after, only the headers tell."""
+    _refresh(live)
+    looks = iter((lambda: None, lambda: live.checkpoint(3)))
+    _between(monkeypatch, "look", lambda: next(looks)(), times=2)
+    assert _refresh(live, thorough=False).iteration == 3
+    _same(live)
+
+
 def test_a_file_cut_while_it_is_copied_and_grown_again(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
