@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 
 from eiderd import __version__, catalog, documents, example, proof, reports, resources, terminal
 from eiderd import config as configuration
-from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup
+from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup, SourceUnavailable
 from eiderd.model import Level
 from eiderd.reports import Verdict
 from eiderd.words import is_unicode, plain
@@ -228,10 +229,12 @@ def _foreign(app: App, name: str) -> Path | None:
         Path(name).stat()
     except FileNotFoundError:
         pass  # whoever reads it says so
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"cannot look at {name}: {why}", hint="See what there is: eider list"
+    except ValueError as error:
+        raise ConfigError(f"{name!r} is no path", hint="See: eider list") from error
+    except OSError as error:
+        kind = ConfigError if error.errno == errno.ENAMETOOLONG else SourceUnavailable
+        raise kind(
+            f"cannot look at {name}: {error.strerror}", hint="See what there is: eider list"
         ) from error
     path = Path(os.path.realpath(name))
     if path.parent == Path(os.path.realpath(app.directory)):

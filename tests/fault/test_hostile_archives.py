@@ -56,7 +56,7 @@ def verify(place: Place, archive: Path, *words: str) -> Ran:
     before = helpers.files_below(place.root)
     ran = place.eider("verify", str(archive), *words, seconds=SECONDS).good_manners()
     assert helpers.files_below(place.root) <= before | {"state/scratch"}, "it left something"
-    assert ran.peak_bytes < MEMORY, f"{ran.peak_bytes / MEGABYTE:.0f} MB"
+    assert 0 < ran.peak_bytes < MEMORY, f"{ran.peak_bytes / MEGABYTE:.0f} MB"
     return ran
 
 
