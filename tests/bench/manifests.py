@@ -1,6 +1,7 @@
 """The child that fills a catalog: `python -m tests.bench.manifests FROM_FOLDER TO_FOLDER COUNT`.
 
-Copies the manifest of a true backup, a quarter of an hour apart, each with eiderd's own seal.
+Copies the manifest of a true backup, a quarter of an hour apart, each with eiderd's own seal and an
+archive of the right size without content.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def main() -> None:
             archive=catalog.archive_name(id_),
         )
         (target / catalog.manifest_name(id_)).write_bytes(catalog.sealed(backup))
+        with (target / backup.archive).open("wb") as archive:
+            archive.truncate(backup.bytes)  # of the right size, and all of it a hole
 
 
 if __name__ == "__main__":
