@@ -74,6 +74,7 @@ class App:
                     refresh=lambda: self._refresh(thorough=True).value,
                     pack=functools.partial(self._pack, mirror=mirror),
                     check=self._check,
+                    sync=files.sync_file,
                     open_mirror=lambda: self._open(mirror / source.name, scratch=scratch),
                     together=process.together,
                 )

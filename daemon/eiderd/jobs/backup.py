@@ -7,7 +7,8 @@ an exact copy of a database that does not come back is still the best there is o
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Protocol
+import functools
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from eiderd import __version__, catalog, proof
 from eiderd.errors import VerificationFailed
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from eiderd.model import Proof
 
 
+One = TypeVar("One")
+Other = TypeVar("Other")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -44,8 +47,8 @@ class Together(Protocol):
     """Run both at once and return both results."""
 
     def __call__(
-        self, one: Callable[[], Checked], other: Callable[[], Opened], /
-    ) -> tuple[Checked, Opened]: ...
+        self, one: Callable[[], One], other: Callable[[], Other], /
+    ) -> tuple[One, Other]: ...
 
 
 def run(
@@ -57,6 +60,7 @@ def run(
     refresh: Callable[[], Captured],
     pack: Pack,
     check: Check,
+    sync: Callable[[Path], None],
     open_mirror: Callable[[], Opened],
     together: Together,
 ) -> Outcome[Backup]:
@@ -83,12 +87,16 @@ def run(
 
         def archive_and_check() -> Checked:
             packed.append(pack(target=draft.archive, captured=captured, manifest=manifest))
-            return check(
+            read_back = functools.partial(
+                check,
                 archive=draft.archive,
                 sha256=packed[0].sha256,
                 members=packed[0].members,
                 id_=draft.id,
             )
+            # The disk takes its time while the processor reads back; both end before the commit.
+            checked, _synced = together(read_back, functools.partial(sync, draft.archive))
+            return checked
 
         checked, opened = together(archive_and_check, open_mirror)
         verdict = proof.judge(checked=checked, opened=opened, at=now())

@@ -97,7 +97,9 @@ def pack(
     manifest: Mapping[str, object],
     progress: Progress,
 ) -> Packed:
-    """Write `members` (file, name in the archive) and `manifest` into a synced archive `target`.
+    """Write `members` (file, name in the archive) and `manifest` into a new archive `target`.
+
+    It is not synced: the caller does that while the archive is read back.
 
     `owner` is (uid, gid, mode) for every member, `modified` seconds since the epoch. The manifest
     gets a `members` list and stands last.
@@ -131,8 +133,6 @@ def pack(
                     )
                 document = _document(manifest, packed)
                 tar.addfile(info(MANIFEST, len(document)), io.BytesIO(document))
-            raw.flush()
-            os.fsync(raw.fileno())
     return Packed(bytes=out.count, sha256=out.hash.hexdigest(), members=tuple(packed))
 
 

@@ -68,16 +68,17 @@ def refresh(
         copied = began
         first_pass = work.first_pass()
         # What the kernel copied at once has not been looked at block by block.
-        if thorough or not mark.trusted or first_pass is not None:
-            work.distrust_everything()
-        else:
+        unjudged = not mark.trusted or first_pass is not None
+        if thorough or unjudged:
+            work.distrust_everything(judge=unjudged)
+        if not unjudged:
             work.distrust(mark.unsound)
         for number in range(1, passes + 1):
             dirty = work.look()
             if work.settled and not dirty and work.wal_held():
                 if not thorough or work.nothing_reused():
                     break
-                work.distrust_everything()
+                work.distrust_everything(judge=False)
                 continue
             if number > 1 and time.monotonic() - copied > timeout_seconds:
                 raise _not_converged(source, number, time.monotonic() - copied, len(dirty))

@@ -50,6 +50,7 @@ class Collect:
     unsound: set[int] = dataclasses.field(default_factory=set)
     _suspects: set[int] = dataclasses.field(default_factory=set)  # compared in full
     _everything: bool = False
+    _judging: bool = False
     _compared: tuple[bytes, dict[Path, int]] | None = None  # headers and WALs when all was compared
     _changed: set[int] = dataclasses.field(default_factory=set)
     _headers_changed: bool = False
@@ -138,9 +139,13 @@ class Collect:
             offset += count
             self._advance(count)
 
-    def distrust_everything(self) -> None:
-        """Compare every byte once: what the mirror holds may not be what its words say."""
+    def distrust_everything(self, *, judge: bool) -> None:
+        """Compare every byte once: what the mirror holds may not be what its words say.
+
+        `judge` its checksums too, where the mirror's blocks were not judged when they were copied.
+        """
         self._everything = True
+        self._judging = judge
         self._todo += self._live_size() - HEADER_BYTES
 
     def distrust(self, blocks: Iterable[int]) -> None:
@@ -235,7 +240,7 @@ class Collect:
             live = self._read(self._offset(first), count * size)
             copied = os.pread(self.copied, count * size, self._offset(first))
             self._advance(len(live))
-            if len(live) == len(copied) == count * size:
+            if self._judging and len(live) == len(copied) == count * size:
                 self._judge(first, copied)
             if live != copied:
                 yield from (

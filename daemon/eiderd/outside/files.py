@@ -117,6 +117,16 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make what was written to `path` survive a power cut."""
+    with writing_to(path.parent):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Write and sync a private file. The folder is not synced: the caller renames next."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
