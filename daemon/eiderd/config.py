@@ -113,8 +113,9 @@ class Schema(_Section):
 
 class Engine(_Section):
     memory_limit: MemoryLimit = Field(
-        ByteSize(150_000_000),
-        description="How much an engine may hold in memory while it proves a backup: 64MB to 1TB.",
+        ByteSize(1_000_000_000),
+        description="The most an engine may hold in memory while it proves a backup, 64MB to 1TB. "
+        "It begins with 150MB, which is enough for most.",
     )
     threads: int = Field(
         2,

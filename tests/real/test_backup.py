@@ -150,3 +150,31 @@ def test_an_engine_that_is_not_there_is_named(tmp_path: Path, engines: Engines) 
     assert ran.code == 2
     assert "/nowhere/1.4.3" in ran.stderr
     assert run_eider("list", "--json", config=place.config).json == []
+
+
+def test_a_proof_that_needs_more_memory_gets_it_up_to_the_limit(
+    engines: Engines, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    python = engines("2.0.0")
+    script = """
+run("CREATE TABLE facts (id BIGINT PRIMARY KEY, " + ", ".join(f"c{n} BIGINT" for n in range(25))
+    + ")")
+for n in range(25):
+    run(f"CREATE INDEX i{n} ON facts (c{n})")
+values = ", ".join(f"hash(i + {n}) % 9000000000" for n in range(25))
+run(f"INSERT INTO facts SELECT i, {values} FROM range(120000) AS source(i)")
+run("CHECKPOINT")
+run("SET wal_autocheckpoint = '10GB'")
+run(f"INSERT INTO facts SELECT i, {values} FROM range(120000, 124000) AS source(i)")
+end()
+"""
+    place = _given_place(tmp_path, images._build(python, script, folder / "facts.duckdb"))
+    scarce = run_eider(
+        "backup", "--json", config=place.config, env={"EIDER_ENGINE__MEMORY_LIMIT": "64MB"}
+    )
+    assert scarce.json["proof"]["failure"]["kind"] == "out_of_memory"
+    assert scarce.code == 12
+    assert "engine.memory_limit" in scarce.stderr
+    assert run_eider("backup", "--json", config=place.config).json["state"] == "verified"

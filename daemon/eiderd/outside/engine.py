@@ -40,7 +40,7 @@ class Engines:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """`memory_limit` in bytes, for the engine's own buffers; `deadline_seconds` for its child."""
+    """`memory_limit` in bytes, the most for an engine's own buffers; `deadline_seconds` for it."""
 
     memory_limit: int
     threads: int
@@ -62,6 +62,45 @@ def open_and_read(
     Whatever the engine does, crash, hang or complain, is a verdict in what is returned.
     Raise ConfigError when `interpreter` holds no engine.
     """
+    wal = database.with_name(f"{database.name}.wal")
+    wal_bytes = wal.stat().st_size if wal.exists() else 0
+    for memory_limit in _limits(bounds.memory_limit, wal_bytes=wal_bytes):
+        opened = _open_and_read(
+            database=database,
+            interpreter=interpreter,
+            scratch=scratch,
+            bounds=dataclasses.replace(bounds, memory_limit=memory_limit),
+            time_columns=time_columns,
+            schema_table=schema_table,
+            progress=progress,
+        )
+        if opened.damage is not Damage.OUT_OF_MEMORY:
+            break
+    return opened
+
+
+# Most databases are read with the first. A replayed WAL stays in memory, and so do the pages of
+# every index that it touches, so one with a WAL of some size begins with the second.
+_BEGIN_WITH: Final = (150_000_000, 400_000_000)
+_SMALL_WAL: Final = 1_000_000
+
+
+def _limits(most: int, *, wal_bytes: int) -> list[int]:
+    """Return the memory limits to try, in bytes, each one larger than the one before."""
+    first = 0 if wal_bytes <= _SMALL_WAL else 1
+    return [limit for limit in _BEGIN_WITH[first:] if limit < most] + [most]
+
+
+def _open_and_read(
+    *,
+    database: Path,
+    interpreter: Path,
+    scratch: Path,
+    bounds: Bounds,
+    time_columns: Mapping[str, str],
+    schema_table: str,
+    progress: Progress,
+) -> Opened:
     order = {
         "do": "prove",
         "database": str(database),
