@@ -76,7 +76,7 @@ class Mirror(_Section):
         True, description="Keep the mirror between runs; false: it exists while a job needs it."
     )
     passes: int = Field(
-        60,
+        300,
         ge=2,
         le=10_000,
         description="Give up after this many passes over a changing database: 2 to 10000.",

@@ -207,7 +207,7 @@ def captured(
     source: Path,
     folder: Path,
     *,
-    passes: int = 60,
+    passes: int = 300,
     timeout_seconds: float = 60.0,
     thorough: bool = True,
 ) -> Captured:
