@@ -6,6 +6,7 @@ an exact copy of a database that does not come back is still the best there is o
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -73,56 +74,71 @@ def run(
     it was written.
     """
     captured = refresh()
-    consistency = _consistency(captured)
-    draft = catalog.draft(directory, created_at=consistency.captured_to)
+    created_at = _consistency(captured).captured_to
+    draft = catalog.draft(directory, created_at=created_at)
+
+    def archive_and_check() -> tuple[Packed, Checked]:
+        packed = pack(
+            target=draft.archive,
+            captured=captured,
+            manifest={
+                "id": draft.id,
+                "sequence": draft.sequence,
+                "created_at": created_at.isoformat(),
+                "database": source.name,
+                "eiderd": __version__,
+            },
+        )
+        read_back = functools.partial(
+            check,
+            archive=draft.archive,
+            sha256=packed.sha256,
+            members=packed.members,
+            id_=draft.id,
+        )
+        # The disk takes its time while the processor reads back; both end before the commit.
+        checked, _synced = together(read_back, functools.partial(sync, draft.archive))
+        return packed, checked
+
     try:
-        manifest = {
-            "id": draft.id,
-            "sequence": draft.sequence,
-            "created_at": consistency.captured_to.isoformat(),
-            "database": source.name,
-            "eiderd": __version__,
-        }
-        packed: list[Packed] = []
-
-        def archive_and_check() -> Checked:
-            packed.append(pack(target=draft.archive, captured=captured, manifest=manifest))
-            read_back = functools.partial(
-                check,
-                archive=draft.archive,
-                sha256=packed[0].sha256,
-                members=packed[0].members,
-                id_=draft.id,
-            )
-            # The disk takes its time while the processor reads back; both end before the commit.
-            checked, _synced = together(read_back, functools.partial(sync, draft.archive))
-            return checked
-
-        checked, opened = together(archive_and_check, open_mirror)
+        (packed, checked), opened = together(archive_and_check, open_mirror)
         verdict = proof.judge(checked=checked, opened=opened, at=now())
         _refuse_bad_archive(verdict)
-        backup = Backup(
-            id=draft.id,
-            sequence=draft.sequence,
-            created_at=consistency.captured_to,
-            state=proof.state_of(verdict),
-            archive=draft.archive.name,
-            bytes=packed[0].bytes,
-            sha256=packed[0].sha256,
-            note=note,
-            source=_source(source, captured),
-            consistency=consistency,
-            proof=verdict,
-            content=proof.content_of(opened) if opened.tables else Content(),
-            members=packed[0].members,
-            eiderd=__version__,
-        )
+        backup = _backup(draft, packed, captured, source=source, note=note, verdict=verdict)
+        if opened.tables:
+            backup = dataclasses.replace(backup, content=proof.content_of(opened))
         catalog.commit(directory, backup)
     except BaseException:
         catalog.discard(draft)
         raise
-    return Outcome(
-        ending=Ending.DONE, value=backup, why=proof.explain(verdict)[0] if verdict.failure else ""
+    return Outcome(ending=Ending.DONE, value=backup, why=proof.explain(verdict)[0])
+
+
+def _backup(
+    draft: catalog.Draft,
+    packed: Packed,
+    captured: Captured,
+    *,
+    source: Path,
+    note: str,
+    verdict: Proof,
+) -> Backup:
+    consistency = _consistency(captured)
+    return Backup(
+        id=draft.id,
+        sequence=draft.sequence,
+        created_at=consistency.captured_to,
+        state=proof.state_of(verdict),
+        archive=draft.archive.name,
+        bytes=packed.bytes,
+        sha256=packed.sha256,
+        note=note,
+        source=_source(source, captured),
+        consistency=consistency,
+        proof=verdict,
+        content=Content(),
+        members=packed.members,
+        eiderd=__version__,
     )
 
 

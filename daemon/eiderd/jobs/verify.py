@@ -60,9 +60,7 @@ def run(
     found = _recorded(backup, verdict, opened)
     if found != backup:
         catalog.rewrite(directory, found)
-    return Outcome(
-        ending=Ending.DONE, value=found, why=proof.explain(verdict)[0] if verdict.failure else ""
-    )
+    return Outcome(ending=Ending.DONE, value=found, why=proof.explain(verdict)[0])
 
 
 def _fallen(kind: Damage, message: str, *, now: Callable[[], datetime.datetime]) -> Proof:
@@ -82,9 +80,7 @@ def run_file(
     """Prove an archive that stands anywhere. Nothing is recorded."""
     checked = check(archive=archive, sha256=sha256, members=None, id_=None)
     verdict, _opened = _prove(archive, checked, level=level, open_archive=open_archive, now=now)
-    return Outcome(
-        ending=Ending.DONE, value=verdict, why=proof.explain(verdict)[0] if verdict.failure else ""
-    )
+    return Outcome(ending=Ending.DONE, value=verdict, why=proof.explain(verdict)[0])
 
 
 def _prove(

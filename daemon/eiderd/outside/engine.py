@@ -62,21 +62,30 @@ def open_and_read(
     Whatever the engine does, crash, hang or complain, is a verdict in what is returned.
     Raise ConfigError when `interpreter` holds no engine.
     """
-    wal = database.with_name(f"{database.name}.wal")
-    wal_bytes = wal.stat().st_size if wal.exists() else 0
-    for memory_limit in _limits(bounds.memory_limit, wal_bytes=wal_bytes):
-        opened = _open_and_read(
-            database=database,
+    order = {
+        "do": "prove",
+        "database": str(database),
+        "scratch": str(scratch),
+        "threads": bounds.threads,
+        "time_columns": dict(time_columns),
+        "schema_table": schema_table,
+        "lookups": _LOOKUPS,
+    }
+    for memory_limit in _limits(bounds.memory_limit, wal_bytes=_wal_bytes(database)):
+        opened = _attempt(
+            {**order, "memory_limit": f"{memory_limit // 1_000_000}MB"},
             interpreter=interpreter,
-            scratch=scratch,
             bounds=dataclasses.replace(bounds, memory_limit=memory_limit),
-            time_columns=time_columns,
-            schema_table=schema_table,
             progress=progress,
         )
         if opened.damage is not Damage.OUT_OF_MEMORY:
             break
     return opened
+
+
+def _wal_bytes(database: Path) -> int:
+    wal = database.with_name(f"{database.name}.wal")
+    return wal.stat().st_size if wal.exists() else 0
 
 
 # Most databases are read with the first. A replayed WAL stays in memory, and so do the pages of
@@ -91,26 +100,9 @@ def _limits(most: int, *, wal_bytes: int) -> list[int]:
     return [limit for limit in _BEGIN_WITH[first:] if limit < most] + [most]
 
 
-def _open_and_read(
-    *,
-    database: Path,
-    interpreter: Path,
-    scratch: Path,
-    bounds: Bounds,
-    time_columns: Mapping[str, str],
-    schema_table: str,
-    progress: Progress,
+def _attempt(
+    order: Mapping[str, object], *, interpreter: Path, bounds: Bounds, progress: Progress
 ) -> Opened:
-    order = {
-        "do": "prove",
-        "database": str(database),
-        "scratch": str(scratch),
-        "memory_limit": f"{bounds.memory_limit // 1_000_000}MB",
-        "threads": bounds.threads,
-        "time_columns": dict(time_columns),
-        "schema_table": schema_table,
-        "lookups": _LOOKUPS,
-    }
     try:
         answer = _run(order, interpreter=interpreter, bounds=bounds, progress=progress)
     except ChildFailed as error:
