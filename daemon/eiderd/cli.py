@@ -232,7 +232,8 @@ def _foreign(app: App, name: str) -> Path | None:
     except ValueError as error:
         raise ConfigError(f"{name!r} is no path", hint="See: eider list") from error
     except OSError as error:
-        kind = ConfigError if error.errno == errno.ENAMETOOLONG else SourceUnavailable
+        # A path that nobody could follow is no archive; one that this user may not, is usage.
+        kind = SourceUnavailable if error.errno == errno.ELOOP else ConfigError
         raise kind(
             f"cannot look at {name}: {error.strerror}", hint="See what there is: eider list"
         ) from error
