@@ -34,10 +34,6 @@ class Captured:
     wal_changed: dict[str, tuple[int, int]]
     files: tuple[str, ...]
 
-    @property
-    def changed_bytes(self) -> int:
-        return sum(length for _offset, length in self.changed)
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Member:

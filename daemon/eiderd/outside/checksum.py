@@ -26,11 +26,6 @@ _SEED = np.uint64(5381)
 WORD = 8
 
 
-def first_words(data: bytes | memoryview, block_size: int) -> Words:
-    """Given whole blocks, return the stored checksum of each."""
-    return np.frombuffer(data, dtype="<u8").reshape(-1, block_size // WORD)[:, 0].copy()
-
-
 def sound(data: bytes | memoryview, block_size: int) -> NDArray[np.bool_]:
     """Given whole blocks, say of each whether its stored checksum is that of its content."""
     words = np.frombuffer(data, dtype="<u8").reshape(-1, block_size // WORD)
