@@ -12,11 +12,20 @@ import os
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from eiderd import environment, places, resources
+from eiderd import environment, places, resources, schedule
 from eiderd.errors import ConfigError
 from eiderd.units import Duration, Size, size_between
 from eiderd.words import is_unicode, plain
@@ -49,6 +58,8 @@ def _text(value: str) -> str:
 
 AbsolutePath = Annotated[Path, AfterValidator(_usable)]
 Text = Annotated[str, AfterValidator(_text)]
+Cron = Annotated[str, AfterValidator(schedule.checked_cron)]
+Count = Annotated[int, Field(ge=0, le=100_000)]
 RateLimit = Annotated[Size, size_between(10**6, 10**12)]
 MemoryLimit = Annotated[Size, size_between(64 * 10**6, 10**12)]
 
@@ -90,6 +101,16 @@ class BackupSection(_Section):
     directory: AbsolutePath = Field(
         Path("/var/lib/eiderd/backups"), description="Where archives and manifests stand."
     )
+    schedule: Cron = Field(
+        "15 3 * * *",
+        description="When a backup is taken, as cron says it (minute hour day month weekday), in "
+        "local time. One that was missed is taken as soon as eiderd runs.",
+    )
+    fresh_within: Duration | None = Field(
+        None,
+        description="Alarm when the newest verified backup is older than this; if it is not set, "
+        "than two intervals of the schedule.",
+    )
     include: tuple[AbsolutePath, ...] = Field(
         (), description="Extra files or folders that go into each archive, under files/."
     )
@@ -98,7 +119,47 @@ class BackupSection(_Section):
     )
 
 
+class Retention(_Section):
+    min_count: int = Field(
+        3,
+        ge=1,
+        le=100_000,
+        description="So many of the newest verified backups stay, whatever the other rules say.",
+    )
+    keep_recent_hours: Count = Field(0, description="Keep every backup younger than this.")
+    daily: Count = Field(0, description="Keep the last backup of so many days that have one.")
+    weekly: Count = Field(0, description="The same, of weeks, which begin on Monday.")
+    monthly: Count = Field(0, description="The same, of months.")
+    yearly: Count = Field(0, description="The same, of years.")
+    max_age_days: Count | None = Field(
+        None, ge=1, description="Remove what is older, whatever the rules above say."
+    )
+    max_count: Count | None = Field(
+        None, ge=1, description="Remove the oldest when there are more than this."
+    )
+    max_total_bytes: Size | None = Field(
+        None, description="Remove the oldest when all archives together are larger than this."
+    )
+
+
+class VerifySection(_Section):
+    scrub_schedule: Cron = Field(
+        "30 4 * * sun",
+        description="When every byte of every archive is read back and compared, as cron says it.",
+    )
+
+
 class ContentSection(_Section):
+    max_row_loss: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="A backup is suspect when a table lost more than this share of its rows since "
+        "the last verified one. Nothing is pruned until a person accepts it.",
+    )
+    min_rows: int = Field(
+        100, ge=1, le=10**12, description="Tables that had fewer rows than this may lose them."
+    )
     time_columns: dict[str, str] = Field(
         default_factory=dict,
         description="Per table, the column whose newest value is recorded with each backup.",
@@ -139,6 +200,59 @@ class Engine(_Section):
     )
 
 
+class DiskSection(_Section):
+    warn: Size = Field(ByteSize(5 * 10**9), description="Warn when less than this is free.")
+    critical: Size = Field(
+        ByteSize(10**9),
+        description="Alarm when less than this is free. On a small disk, 5 percent of it is enough "
+        "and for the warning 10.",
+    )
+    forecast: Duration = Field(
+        timedelta(hours=48), description="Warn when a disk will be full within this time."
+    )
+    ballast: Size | None = Field(
+        None,
+        description="Keep a file of this size beside the backups, and remove it when the disk is "
+        "critically full, so that there is room to put things right.",
+    )
+
+
+class Server(_Section):
+    listen: str = Field(
+        "127.0.0.1:9857",
+        description="Where the status page, /metrics, /healthz and /readyz are served.",
+    )
+    tls_certificate: AbsolutePath | None = Field(
+        None, description="A PEM file with the certificate chain; with it, only TLS is spoken."
+    )
+    tls_key: AbsolutePath | None = Field(None, description="The PEM file with its private key.")
+    basic_auth: AbsolutePath | None = Field(
+        None,
+        description="A file that only eiderd's user may read, with a line NAME:PASSWORD for each "
+        "who may look; /healthz stays open.",
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not int(port) <= 65535:  # noqa: PLR2004
+            raise ValueError('must be "HOST:PORT", as in "127.0.0.1:9857" or "[::1]:9857"')
+        return value
+
+    @model_validator(mode="after")
+    def _has_both_or_none(self) -> Self:
+        if (self.tls_certificate is None) is not (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged to standard error."
@@ -156,9 +270,13 @@ class Settings(BaseModel):
     database: Database
     mirror: Mirror = Mirror()
     backup: BackupSection = BackupSection()
+    retention: Retention = Retention()
+    verify: VerifySection = VerifySection()
     content: ContentSection = ContentSection()
     schema_: Schema = Field(Schema(), alias="schema")
     engine: Engine = Engine()
+    disk: DiskSection = DiskSection()
+    server: Server = Server()
     log: Log = Log()
 
     def engine_folder(self, name: str) -> Path:

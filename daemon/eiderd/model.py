@@ -23,6 +23,14 @@ class State(enum.StrEnum):
     CORRUPT = "corrupt"
 
 
+class ContentVerdict(enum.StrEnum):
+    """What the comparison of a backup's content with the last verified backup said."""
+
+    NORMAL = "normal"
+    SUSPECT = "suspect"
+    ACCEPTED = "accepted"  # it was suspect, and a person said that it is right
+
+
 class Level(enum.IntEnum):
     """How far a proof went. Each level includes those below it."""
 
@@ -90,9 +98,14 @@ class Proof:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What was in the database. `verdict` is None until it was compared with an earlier backup."""
+    """What was in the database, and how that compares with the last verified backup before it.
 
-    verdict: str | None = None
+    `verdict` is None when nothing could be read to compare; `reasons` say why it is suspect.
+    """
+
+    verdict: ContentVerdict | None = None
+    reasons: tuple[str, ...] = ()
+    compared_with: str | None = None
     schema_version: int | None = None
     schema_digest: str | None = None
     fingerprint_kind: str | None = None
@@ -135,6 +148,35 @@ class Unreadable:
     state: State = State.CORRUPT
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BriefContent:
+    """What a list needs to know of a backup's content."""
+
+    verdict: ContentVerdict | None = None
+    reasons: tuple[str, ...] = ()
+    schema_version: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """A backup as lists, retention and watchers see it: its manifest without tables and members."""
+
+    id: str
+    sequence: int
+    created_at: datetime.datetime
+    state: State
+    archive: str
+    bytes: int
+    pinned: bool = False
+    note: str = ""
+    proof: Proof
+    content: BriefContent = BriefContent()
+
+    @property
+    def verified(self) -> bool:
+        return self.state is State.VERIFIED
+
+
 class Ending(enum.StrEnum):
     """How a run ended when it did not fail."""
 
@@ -150,3 +192,49 @@ class Outcome(Generic[Value]):
     ending: Ending
     value: Value
     why: str = ""
+
+
+class Job(enum.StrEnum):
+    """Everything that runs: the name of the module, the verb, the table, the label."""
+
+    BACKUP = "backup"
+    PRUNE = "prune"
+    VERIFY = "verify"
+    PIN = "pin"
+    UNPIN = "unpin"
+    ACCEPT = "accept"
+    BALLAST = "ballast"
+    FRESHNESS = "freshness"
+    DISK = "disk"
+    CONTENT = "content"
+
+
+class RunOutcome(enum.StrEnum):
+    """How a run ended, whichever way."""
+
+    DONE = "done"
+    NOTHING_TO_DO = "nothing_to_do"
+    REFUSED = "refused"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    DIED = "died"  # its process was killed, or the machine went down
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a job, as the journal has it. While it lasts, `outcome` is None.
+
+    `planned_at` is when the timetable wanted it (None: somebody typed it); times are UTC.
+    """
+
+    number: int
+    job: Job
+    began_at: datetime.datetime
+    planned_at: datetime.datetime | None = None
+    ended_at: datetime.datetime | None = None
+    seconds: float | None = None
+    outcome: RunOutcome | None = None
+    why: str = ""
+    hint: str = ""
+    backup: str = ""
+    pid: int = 0

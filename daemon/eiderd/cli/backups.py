@@ -1,0 +1,143 @@
+"""The verbs that take, look at and prove backups."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eiderd import catalog, documents, proof, reports, terminal
+from eiderd.cli.root import BackupName, Json, session
+from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup, SourceUnavailable
+from eiderd.model import Level
+from eiderd.reports import Verdict
+from eiderd.words import is_unicode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eiderd.app import App
+    from eiderd.model import Backup
+
+
+def backup(
+    note: Annotated[str, typer.Option(help="A remark to keep with the backup.")] = "",
+    json_: Json = False,
+) -> None:
+    """Take a backup of the live database and prove that it restores."""
+    if not is_unicode(note):
+        raise ConfigError("the note is not text in UTF-8", hint="Write the note in other words.")
+    with session.working(quiet=json_) as app:
+        made = app.backup(note=note).value
+    if json_:
+        documents.backup(made)
+    else:
+        reports.backup_made(made, directory=app.directory)
+    _end([Verdict(name=made.id, proof=made.proof)])
+
+
+def list_(json_: Json = False) -> None:
+    """List the backups, the newest first."""
+    directory = session.settings().backup.directory
+    listing = catalog.read(directory)
+    if json_:
+        documents.listing(listing)
+    else:
+        reports.backups(listing, directory=directory)
+    raise typer.Exit(ExitCode.DEGRADED if listing.unreadable else ExitCode.DONE)
+
+
+def show(backup: BackupName = catalog.LATEST, json_: Json = False) -> None:
+    """Show all that is known of one backup."""
+    directory = session.settings().backup.directory
+    found = catalog.find(directory, backup)
+    if json_:
+        documents.backup(found)
+    else:
+        reports.backup(found, directory=directory)
+
+
+def verify(
+    backup: BackupName = catalog.LATEST,
+    all_: Annotated[bool, typer.Option("--all", help="Every backup in the catalog.")] = False,
+    level: Annotated[
+        int,
+        typer.Option(
+            min=1, max=4, help="How deep: 2 reads every byte, 4 lets an engine read every row."
+        ),
+    ] = 4,
+    json_: Json = False,
+) -> None:
+    """Prove a backup, or any archive of a DuckDB database, again."""
+    wanted = Level(max(level, Level.ARCHIVE))
+    with session.working(quiet=json_) as app:
+        if all_:
+            verdicts = _verify_all(app, level=wanted)
+        elif path := _foreign(app, backup):
+            proven = app.verify_file(path, level=wanted).value
+            verdicts = [Verdict(name=str(path), proof=proven)]
+        else:
+            verdicts = [_verify(app, catalog.find(app.directory, backup), level=wanted)]
+    if json_ and all_:
+        documents.verdicts(verdicts)
+    elif json_:
+        documents.verdict(verdicts[0])
+    else:
+        reports.verdicts(verdicts)
+    _end(verdicts)
+
+
+def _verify_all(app: App, *, level: Level) -> list[Verdict]:
+    """Prove every backup. One whose manifest cannot be believed has failed already."""
+    listing = catalog.read(app.directory)
+    if not listing.backups and not listing.unreadable:
+        raise NoSuchBackup(
+            f"there is no backup in {app.directory}, so nothing was verified", hint="eider backup"
+        )
+    proven = [_verify(app, backup, level=level) for backup in listing.backups]
+    return proven + [Verdict(name=other.id, problem=other.problem) for other in listing.unreadable]
+
+
+def _verify(app: App, backup: Backup, *, level: Level) -> Verdict:
+    return Verdict(name=backup.id, proof=app.verify(backup, level=level).value.proof)
+
+
+def _foreign(app: App, name: str) -> Path | None:
+    """Return the path that was meant, unless it is a backup of the catalog."""
+    try:
+        if "/" not in name and not os.path.lexists(name):
+            return None
+        Path(name).stat()
+    except FileNotFoundError:
+        pass  # whoever reads it says so
+    except ValueError as error:
+        raise ConfigError(f"{name!r} is no path", hint="See: eider list") from error
+    except OSError as error:
+        # A path that nobody could follow is no archive; one that this user may not, is usage.
+        kind = SourceUnavailable if error.errno == errno.ELOOP else ConfigError
+        raise kind(
+            f"cannot look at {name}: {error.strerror}", hint="See what there is: eider list"
+        ) from error
+    path = Path(os.path.realpath(name))
+    if path.parent == Path(os.path.realpath(app.directory)):
+        with contextlib.suppress(EiderError):
+            catalog.find(app.directory, path.name)
+            return None
+    return path
+
+
+def _end(verdicts: Sequence[Verdict]) -> None:
+    """Exit with the code of the worst verdict; say on standard error why it is not good."""
+    failed = [verdict for verdict in verdicts if not verdict.proof or verdict.proof.failure]
+    for verdict in failed:
+        terminal.problem(*(proof.explain(verdict.proof) if verdict.proof else _doubt(verdict)))
+    raise typer.Exit(ExitCode.VERIFICATION_FAILED if failed else ExitCode.DONE)
+
+
+def _doubt(verdict: Verdict) -> tuple[str, str]:
+    hint = "Copy the archive elsewhere and prove it by itself: eider verify FILE"
+    return f"backup {verdict.name}: {verdict.problem}", hint

@@ -1,0 +1,89 @@
+"""Findings, and what they make of the whole: well, degraded or ill. Pure.
+
+A finding is a value: the same problem seen twice is the same finding. A watcher returns all that it
+finds; what it no longer returns is over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Severity(enum.StrEnum):
+    """How much a finding matters. The first is the worst."""
+
+    CRITICAL = "critical"  # there is, or soon will be, nothing to restore
+    WARNING = "warning"  # a person should look within days
+    NOTICE = "notice"  # worth knowing
+
+
+class Condition(enum.StrEnum):
+    """How eiderd and what it looks after are."""
+
+    WELL = "well"
+    DEGRADED = "degraded"
+    ILL = "ill"
+
+
+class Kind(enum.StrEnum):
+    """What can be found. Also the label of a metric and the name of a runbook."""
+
+    NO_VERIFIED_BACKUP = "no_verified_backup"  # none at all, or the newest is too old
+    UNVERIFIED_BACKUP = "unverified_backup"  # the newest backup could not be proven
+    CORRUPT_BACKUP = "corrupt_backup"
+    UNREADABLE_MANIFEST = "unreadable_manifest"
+    SUSPECT_CONTENT = "suspect_content"
+    PRUNE_FROZEN = "prune_frozen"
+    NO_RETENTION_RULES = "no_retention_rules"
+    JOB_FAILED = "job_failed"
+    JOB_OVERDUE = "job_overdue"
+    JOB_OVERRAN = "job_overran"
+    WATCHER_FAILED = "watcher_failed"
+    DISK_LOW = "disk_low"
+    DISK_CRITICAL = "disk_critical"
+    DISK_FILLING = "disk_filling"
+    INODES_LOW = "inodes_low"
+    BALLAST_RELEASED = "ballast_released"
+    CLOCK_JUMPED = "clock_jumped"
+    CONFIG_REFUSED = "config_refused"
+    RESTART_NEEDED = "restart_needed"
+    JOURNAL_UNWRITABLE = "journal_unwritable"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something a person should know, with what to type about it.
+
+    `kind` and `subject` (a job, a disk, a backup) say which finding it is; the rest may change from
+    one look to the next. `since` is when it was first seen, UTC; whoever keeps findings sets it.
+    """
+
+    kind: Kind
+    subject: str = ""
+    severity: Severity = dataclasses.field(compare=False)
+    message: str = dataclasses.field(compare=False)
+    command: str = dataclasses.field(compare=False)
+    since: datetime.datetime | None = dataclasses.field(default=None, compare=False)
+
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(
+        sorted(findings, key=lambda found: (_ORDER[found.severity], found.kind, found.subject))
+    )
+
+
+def condition(findings: Iterable[Finding]) -> Condition:
+    """Ill when anything is critical, degraded when anything is a warning."""
+    severities = {found.severity for found in findings}
+    if Severity.CRITICAL in severities:
+        return Condition.ILL
+    return Condition.DEGRADED if Severity.WARNING in severities else Condition.WELL
