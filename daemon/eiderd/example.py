@@ -33,6 +33,14 @@ _PATH = '"/data/cartographus.duckdb"'
 _SHOWN_WHEN_UNSET = {
     "mirror.rate_limit": '"50MB"',
     "engine.application": '"1.4.3"',
+    "backup.fresh_within": '"26h"',
+    "retention.max_age_days": "400",
+    "retention.max_count": "60",
+    "retention.max_total_bytes": '"50GB"',
+    "disk.ballast": '"500MB"',
+    "server.tls_certificate": '"/etc/eiderd/tls/chain.pem"',
+    "server.tls_key": '"/etc/eiderd/tls/key.pem"',
+    "server.basic_auth": '"/etc/eiderd/basic-auth"',
     "content.time_columns": '{ playback_events = "started_at" }',
 }
 
