@@ -8,15 +8,16 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from eiderd import runner
 from eiderd.errors import ConfigError, EiderError, VerificationFailed
 from eiderd.jobs import backup as backup_job
 from eiderd.jobs import mirror as mirror_job
 from eiderd.jobs import verify as verify_job
+from eiderd.model import Job
 from eiderd.outside import archive, clock, copier, duckdb_file, engine, files, process
-from eiderd.runner import Lane
+from eiderd.schedule import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from eiderd.config import Settings
     from eiderd.evidence import Captured, Checked, Member, Opened, Packed
     from eiderd.model import Backup, Level, Outcome, Proof
+
+
+Value = TypeVar("Value")
 
 
 class Progress(Protocol):
@@ -54,13 +58,7 @@ class App:
     def backup(self, *, note: str = "") -> Outcome[Backup]:
         """Take a backup and prove it."""
         source = self.settings.database.path
-        return runner.run(
-            "backup",
-            lane=Lane.STORE,
-            state=self._state,
-            directory=self.directory,
-            do=functools.partial(self._backup, source=source, note=note),
-        )
+        return self._store(Job.BACKUP, functools.partial(self._backup, source=source, note=note))
 
     def _backup(self, *, source: Path, note: str) -> Outcome[Backup]:
         mirror = self._state / "mirror"
@@ -85,12 +83,9 @@ class App:
     def verify(self, backup: Backup, *, level: Level) -> Outcome[Backup]:
         """Prove a backup of the catalog again."""
         with self._scratch_bound() as open_archive:
-            return runner.run(
-                "verify",
-                lane=Lane.STORE,
-                state=self._state,
-                directory=self.directory,
-                do=lambda: verify_job.run(
+            return self._store(
+                Job.VERIFY,
+                lambda: verify_job.run(
                     now=clock.now,
                     directory=self.directory,
                     backup=backup,
@@ -104,7 +99,7 @@ class App:
         """Prove an archive that stands anywhere, by whatever describes it there."""
         with self._scratch_bound() as open_archive:
             return runner.run(
-                "verify",
+                Job.VERIFY,
                 lane=Lane.WATCH,
                 state=self._state,
                 directory=self.directory,
@@ -138,6 +133,10 @@ class App:
         except ConfigError as error:
             found.append(error.message)
         return found
+
+    def _store(self, job: Job, do: Callable[[], Outcome[Value]]) -> Outcome[Value]:
+        """Run a job that writes backups, under the lock."""
+        return runner.run(job, lane=Lane.STORE, state=self._state, directory=self.directory, do=do)
 
     # What the jobs use
 

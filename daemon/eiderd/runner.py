@@ -7,7 +7,6 @@ looks that never wait behind a backup.
 from __future__ import annotations
 
 import contextlib
-import enum
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,33 +15,27 @@ import structlog
 from eiderd import catalog
 from eiderd.errors import EiderError
 from eiderd.outside import files
+from eiderd.schedule import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from eiderd.model import Outcome
+    from eiderd.model import Job, Outcome
 
 Value = TypeVar("Value")
 
 _BUSY = "Wait for it to end, or see who it is: fuser -v {}"
 
 
-class Lane(enum.StrEnum):
-    """Which runs exclude each other."""
-
-    STORE = "store"
-    WATCH = "watch"
-
-
 def run(
-    job: str, *, lane: Lane, state: Path, directory: Path, do: Callable[[], Outcome[Value]]
+    job: Job, *, lane: Lane, state: Path, directory: Path, do: Callable[[], Outcome[Value]]
 ) -> Outcome[Value]:
     """Run `do` in its lane. Raise Busy at once when the lane is taken, and whatever `do` raises.
 
     In the store lane, what an earlier run left unfinished is put right first.
     """
-    log = structlog.get_logger().bind(job=job)
+    log = structlog.get_logger().bind(job=str(job))
     began = time.monotonic()
     try:
         with _held(lane, state=state, directory=directory):
