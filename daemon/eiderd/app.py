@@ -10,21 +10,28 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from eiderd import runner
+from eiderd import catalog, content, room
 from eiderd.errors import ConfigError, EiderError, VerificationFailed
+from eiderd.jobs import accept as accept_job
 from eiderd.jobs import backup as backup_job
 from eiderd.jobs import mirror as mirror_job
+from eiderd.jobs import pin as pin_job
+from eiderd.jobs import prune as prune_job
 from eiderd.jobs import verify as verify_job
+from eiderd.journal import Journal
 from eiderd.model import Job
-from eiderd.outside import archive, clock, copier, duckdb_file, engine, files, process
-from eiderd.schedule import Lane
+from eiderd.outside import archive, clock, copier, duckdb_file, engine, files, filesystem, process
+from eiderd.retention import Rules
+from eiderd.runner import Runner
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Callable, Iterator, Mapping
 
     from eiderd.config import Settings
     from eiderd.evidence import Captured, Checked, Member, Opened, Packed
-    from eiderd.model import Backup, Level, Outcome, Proof
+    from eiderd.model import Backup, Content, ContentVerdict, Level, Outcome, Proof
+    from eiderd.retention import Pruned
 
 
 Value = TypeVar("Value")
@@ -36,6 +43,13 @@ class Progress(Protocol):
     def __call__(self, phase: str, done: int, total: int, /) -> None: ...
 
 
+_PATIENCE_SECONDS = 10.0  # of a person, while another run holds the store
+
+
+def journal_of(settings: Settings) -> Journal:
+    return Journal(settings.service.state / "journal.jsonl", pid=os.getpid(), who=process.who)
+
+
 def silent(_phase: str, _done: int, _total: int, /) -> None:
     """Nobody is watching."""
 
@@ -43,22 +57,41 @@ def silent(_phase: str, _done: int, _total: int, /) -> None:
 class App:
     """eiderd with its settings: what a verb, and later the service, calls."""
 
-    def __init__(self, settings: Settings, *, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        progress: Progress = silent,
+        journal: Journal | None = None,
+        patience_seconds: float = _PATIENCE_SECONDS,
+        is_ending: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.settings = settings
         self._progress = progress
         self.directory = settings.backup.directory
+        self.briefs = catalog.Briefs(self.directory)
         self._state = settings.service.state
         self._deadline = settings.backup.deadline.total_seconds()
+        self.journal = journal or journal_of(settings)
+        self._runner = Runner(
+            journal=self.journal,
+            state=self._state,
+            directory=self.directory,
+            patience_seconds=patience_seconds,
+            is_ending=is_ending,
+        )
 
     def _phase(self, name: str) -> Callable[[int, int], None]:
         return functools.partial(self._progress, name)
 
     # Jobs
 
-    def backup(self, *, note: str = "") -> Outcome[Backup]:
+    def backup(
+        self, *, note: str = "", planned_at: datetime.datetime | None = None
+    ) -> Outcome[Backup]:
         """Take a backup and prove it."""
-        source = self.settings.database.path
-        return self._store(Job.BACKUP, functools.partial(self._backup, source=source, note=note))
+        do = functools.partial(self._backup, source=self.settings.database.path, note=note)
+        return self._runner.store(Job.BACKUP, do, planned_at=planned_at)
 
     def _backup(self, *, source: Path, note: str) -> Outcome[Backup]:
         mirror = self._state / "mirror"
@@ -69,12 +102,14 @@ class App:
                     source=source,
                     directory=self.directory,
                     note=note,
+                    ensure_room=self._ensure_room,
                     refresh=lambda: self._refresh(thorough=True).value,
                     pack=functools.partial(self._pack, mirror=mirror),
                     check=self._check,
                     sync=files.sync_file,
                     open_mirror=lambda: self._open(mirror / source.name, scratch=scratch),
                     together=process.together,
+                    compare=self._compare,
                 )
         finally:
             if not self.settings.mirror.keep:
@@ -82,28 +117,41 @@ class App:
 
     def verify(self, backup: Backup, *, level: Level) -> Outcome[Backup]:
         """Prove a backup of the catalog again."""
+        return self._runner.store(
+            Job.VERIFY, functools.partial(self._verify, backup=backup, level=level)
+        )
+
+    def _verify(self, *, backup: Backup, level: Level) -> Outcome[Backup]:
         with self._scratch_bound() as open_archive:
-            return self._store(
-                Job.VERIFY,
-                lambda: verify_job.run(
-                    now=clock.now,
-                    directory=self.directory,
-                    backup=backup,
-                    level=level,
-                    check=self._check,
-                    open_archive=open_archive,
-                ),
+            return verify_job.run(
+                now=clock.now,
+                directory=self.directory,
+                backup=backup,
+                level=level,
+                check=self._check,
+                open_archive=open_archive,
+                compare=self._compare,
             )
+
+    def verify_all(
+        self, *, level: Level, planned_at: datetime.datetime | None = None
+    ) -> Outcome[tuple[Backup, ...]]:
+        """Prove every backup of the catalog again, in one run."""
+
+        def do() -> Outcome[tuple[Backup, ...]]:
+            return verify_job.run_all(
+                backups=catalog.read(self.directory).backups,
+                verify=functools.partial(self._verify, level=level),
+            )
+
+        return self._runner.store(Job.VERIFY, do, planned_at=planned_at)
 
     def verify_file(self, path: Path, *, level: Level) -> Outcome[Proof]:
         """Prove an archive that stands anywhere, by whatever describes it there."""
         with self._scratch_bound() as open_archive:
-            return runner.run(
+            return self._runner.look(
                 Job.VERIFY,
-                lane=Lane.WATCH,
-                state=self._state,
-                directory=self.directory,
-                do=lambda: verify_job.run_file(
+                lambda: verify_job.run_file(
                     now=clock.now,
                     archive=path,
                     sha256=_sidecar_sha256(path),
@@ -112,6 +160,44 @@ class App:
                     open_archive=open_archive,
                 ),
             )
+
+    def prune(
+        self, *, dry_run: bool = False, planned_at: datetime.datetime | None = None
+    ) -> Outcome[Pruned]:
+        """Remove what the rules no longer keep. `dry_run` only looks: no lock, no journal."""
+        do = functools.partial(
+            prune_job.run,
+            now=clock.now,
+            directory=self.directory,
+            look=self.briefs.look,
+            rules=self.rules(),
+            zone=clock.zone(),
+            clock_jumped=self.journal.is_clock_doubtful(clock.reading()),
+            dry_run=dry_run,
+            record=self.journal.pruned,
+        )
+        return do() if dry_run else self._runner.store(Job.PRUNE, do, planned_at=planned_at)
+
+    def pin(self, name: str, *, note: str | None = None) -> Outcome[Backup]:
+        """Let no rule remove a backup."""
+        do = functools.partial(
+            pin_job.run, directory=self.directory, name=name, pinned=True, note=note
+        )
+        return self._runner.store(Job.PIN, do)
+
+    def unpin(self, name: str) -> Outcome[Backup]:
+        """Let the rules decide about a backup again."""
+        do = functools.partial(pin_job.run, directory=self.directory, name=name, pinned=False)
+        return self._runner.store(Job.UNPIN, do)
+
+    def accept(self, name: str) -> Outcome[Backup]:
+        """Let a suspect backup count: a person says that its content is right."""
+        do = functools.partial(accept_job.run, directory=self.directory, name=name)
+        return self._runner.store(Job.ACCEPT, do)
+
+    def rules(self) -> Rules:
+        """Return what [retention] says."""
+        return Rules(**self.settings.retention.model_dump())
 
     def problems(self) -> list[str]:
         """Return what a well-formed configuration still lacks on this machine."""
@@ -134,11 +220,22 @@ class App:
             found.append(error.message)
         return found
 
-    def _store(self, job: Job, do: Callable[[], Outcome[Value]]) -> Outcome[Value]:
-        """Run a job that writes backups, under the lock."""
-        return runner.run(job, lane=Lane.STORE, state=self._state, directory=self.directory, do=do)
-
     # What the jobs use
+
+    def _ensure_room(self) -> None:
+        """Raise NoSpace when a backup does not fit."""
+        database = self.settings.database.path
+        needs = room.needs(
+            databases=(database, Path(os.path.realpath(database))),
+            logs=duckdb_file.wal_names,
+            extras=_extras(self.settings.backup.include),
+            mirror=self._state / "mirror",
+            directory=self.directory,
+            earlier=catalog.read(self.directory).backups,
+            file_bytes=filesystem.file_bytes,
+            look=filesystem.look,
+        )
+        room.ensure(needs, critical_bytes=self.settings.disk.critical)
 
     def _refresh(self, *, thorough: bool) -> Outcome[Captured]:
         mirror = self.settings.mirror
@@ -203,6 +300,18 @@ class App:
             time_columns=self.settings.content.time_columns,
             schema_table=self.settings.schema_.table,
             progress=self._phase("open and read"),
+        )
+
+    def _compare(
+        self, *, old: Content | None, new: Content
+    ) -> tuple[ContentVerdict, tuple[str, ...]]:
+        wanted = self.settings.content
+        return content.compare(
+            old=old,
+            new=new,
+            max_row_loss=wanted.max_row_loss,
+            min_rows=wanted.min_rows,
+            timed=wanted.time_columns,
         )
 
     def engines(self) -> engine.Engines:

@@ -4,9 +4,6 @@ A backup is three files: `backup-ID.tar.gz`, `backup-ID.tar.gz.sha256` (as `sha2
 and the manifest `backup-ID.json`. The manifest is renamed into place last: it is the commit point.
 Until then everything stands in `.staging/ID/`, where a manifest means that all the rest is complete
 and proven; a run that was killed in the middle is finished, or its remains removed, by the next.
-
-The last line of a manifest is a seal, the SHA-256 of every byte before it: a manifest that was
-edited by hand is not believed.
 """
 
 from __future__ import annotations
@@ -14,41 +11,56 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import hashlib
 import os
-import re
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic
 
-from pydantic import TypeAdapter, ValidationError
-
-from eiderd.errors import NoSuchBackup, SourceUnavailable, VerificationFailed
-from eiderd.model import FORMAT, Backup, State, Unreadable
+from eiderd import manifest, removal
+from eiderd.errors import NoSpace, NoSuchBackup, SourceUnavailable, VerificationFailed
+from eiderd.manifest import Noun, archive_name, manifest_name, sealed, sidecar_name
+from eiderd.model import Backup, Brief, State, Unreadable
 from eiderd.outside import files
+from eiderd.removal import remove
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    # What changes whenever the file behind a name does: inode, size, times of data and of inode.
+    Mark: TypeAlias = tuple[int, int, int, int]
+
+__all__ = ["archive_name", "manifest_name", "remove", "sealed"]
 
 LATEST: Final = "latest"
 LATEST_ARCHIVE: Final = "backup-latest.tar.gz"
 _STAGING: Final = ".staging"
-_ID: Final = re.compile(r"\d{8}-\d{6}(-[1-9]\d*)?")
-_LARGEST_MANIFEST: Final = 64 << 20
-_SEAL: Final = b',\n "seal": "'
-_MANIFEST: Final = TypeAdapter(Backup)
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class _Found(Generic[Noun]):
     """What the folder holds: backups by sequence number, oldest first, and manifests to doubt."""
 
-    backups: tuple[Backup, ...]
+    backups: tuple[Noun, ...]
     unreadable: tuple[Unreadable, ...]
 
     @property
-    def newest_verified(self) -> Backup | None:
+    def newest_verified(self) -> Noun | None:
         return next((backup for backup in reversed(self.backups) if backup.verified), None)
+
+
+class Listing(_Found[Backup]):
+    """All that the manifests say."""
+
+    __slots__ = ()
+
+
+class BriefListing(_Found[Brief]):
+    """What lists, retention and watchers need, in a third of the time."""
+
+    __slots__ = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,78 +76,155 @@ class Draft:
         return self.folder / archive_name(self.id)
 
 
-def archive_name(id_: str) -> str:
-    return f"backup-{id_}.tar.gz"
-
-
-def manifest_name(id_: str) -> str:
-    return f"backup-{id_}.json"
-
-
 # Reading ----------------------------------------------------------------------------------------
 
 
 def read(directory: Path) -> Listing:
     """Return what `directory` holds. Raise StoreUnavailable when it cannot be read."""
-    backups: list[Backup] = []
+    backups, unreadable, _known = _look(directory, manifest.believe, known={})
+    return Listing(backups=backups, unreadable=unreadable)
+
+
+def briefs(directory: Path) -> BriefListing:
+    """Do the same, without tables and members."""
+    return Briefs(directory).look()
+
+
+class Briefs:
+    """The briefs of one folder, kept from one look to the next: only what changed is read again.
+
+    It costs about a kilobyte a backup, and a look two stats a backup.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._known: dict[str, tuple[Mark, Brief | Unreadable]] = {}
+
+    def look(self) -> BriefListing:
+        """Return what the folder holds now. Raise StoreUnavailable when it cannot be read."""
+        backups, unreadable, self._known = _look(
+            self.directory, manifest.believe_brief, known=self._known
+        )
+        return BriefListing(backups=backups, unreadable=unreadable)
+
+
+def _look(
+    directory: Path,
+    believe: Callable[..., Noun | Unreadable],
+    *,
+    known: dict[str, tuple[Mark, Noun | Unreadable]],
+) -> tuple[tuple[Noun, ...], tuple[Unreadable, ...], dict[str, tuple[Mark, Noun | Unreadable]]]:
+    """Return backups, doubts, and what is known by now. Nothing is held while this reads.
+
+    So a backup may come or go at any moment, and is then either there and whole or not there.
+    """
+    backups: list[Noun] = []
     unreadable: list[Unreadable] = []
+    seen: dict[str, tuple[Mark, Noun | Unreadable]] = {}
     # Thousands of manifests are millions of small objects, none of them garbage: without a pause
     # the collector takes a third of the time.
-    with _no_collection(), files.writing_to(directory):
-        found = {entry.name: entry for entry in _entries(directory)}
-        for name in sorted(found):
-            if name.startswith("backup-") and name.endswith(".json"):
-                id_ = name.removeprefix("backup-").removesuffix(".json")
-                backup = _read_one(directory / name, id_=id_)
-                if isinstance(backup, Unreadable):
-                    unreadable.append(backup)
-                else:
-                    backups.append(_as_it_stands(backup, found.get(backup.archive)))
+    with _no_collection(), files.writing_to(directory), _opened(directory) as folder:
+        for name in sorted(_names(folder)):
+            if not (name.startswith("backup-") and name.endswith(".json")):
+                continue
+            mark, found = _read_one(name, folder, believe, known=known.get(name))
+            if isinstance(found, Unreadable):
+                unreadable.append(found)
+            elif found is not None and (stands := _as_it_stands(found, name, folder)):
+                backups.append(stands)
+            if mark and found is not None:
+                seen[name] = mark, found
     backups.sort(key=lambda backup: backup.sequence)
-    return Listing(backups=tuple(backups), unreadable=tuple(unreadable))
+    return tuple(backups), tuple(unreadable), seen
 
 
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int | None]:
+    """A descriptor, by which names are looked up much faster than by paths; None: not made yet."""
     try:
-        with os.scandir(directory) as entries:
-            return list(entries)
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return []  # not made yet
-
-
-def _read_one(path: Path, *, id_: str) -> Backup | Unreadable:
-    """One strange manifest must not hide the others."""
+        yield None
+        return
     try:
-        data = files.read_regular(path, most=_LARGEST_MANIFEST)
-    except (OSError, SourceUnavailable, ValueError) as error:
-        return Unreadable(id=id_, problem=f"its manifest cannot be read: {error}")
-    found = _believe(data, id_=id_)
-    if isinstance(found, Unreadable):
-        # Its number stays taken, whatever became of it.
-        claimed = re.search(rb'"sequence": ?(\d{1,12})\b', data)
-        return dataclasses.replace(found, sequence=int(claimed[1]) if claimed else 0)
-    return found
+        yield folder
+    finally:
+        os.close(folder)
 
 
-def _as_it_stands(backup: Backup, archive: os.DirEntry[str] | None) -> Backup:
+def _names(folder: int | None) -> list[str]:
+    if folder is None:
+        return []
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def _read_one(
+    name: str,
+    folder: int | None,
+    believe: Callable[..., Noun | Unreadable],
+    *,
+    known: tuple[Mark, Noun | Unreadable] | None = None,
+) -> tuple[Mark | None, Noun | Unreadable | None]:
+    """Return a manifest as it was believed, None if it has just gone.
+
+    One strange manifest must not hide the others.
+    """
+    id_ = name.removeprefix("backup-").removesuffix(".json")
+    try:
+        if known and known[0] == _mark(os.stat(name, dir_fd=folder)):
+            return known
+        data, mark = _data(name, folder)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and not _is_there(name, folder):
+            return None, None
+        return None, Unreadable(id=id_, problem=f"its manifest cannot be read: {error}")
+    return mark, believe(data, id_=id_)
+
+
+def _data(name: str, folder: int | None) -> tuple[bytes, Mark]:
+    descriptor = os.open(name, _READ, dir_fd=folder)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{name} is not a file")
+        if status.st_size > manifest.LARGEST:
+            raise ValueError(f"{name} has more than {manifest.LARGEST} bytes")
+        return os.read(descriptor, status.st_size + 1), _mark(status)
+    finally:
+        os.close(descriptor)
+
+
+def _mark(status: os.stat_result) -> Mark:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_there(name: str, folder: int | None) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _as_it_stands(backup: Noun, name: str, folder: int | None) -> Noun | None:
     """A manifest whose archive is gone, or has another size, speaks of no backup any more."""
     with contextlib.suppress(OSError):
-        if archive and archive.is_file() and archive.stat().st_size == backup.bytes:
+        status = os.stat(backup.archive, dir_fd=folder)
+        if stat.S_ISREG(status.st_mode) and status.st_size == backup.bytes:
             return backup
+    if not _is_there(name, folder):
+        return None  # it is being removed at this moment
     return dataclasses.replace(backup, state=State.CORRUPT)
 
 
 def sidecar_fits(directory: Path, backup: Backup) -> bool:
     """Say whether the checksum file beside an archive is as it was written."""
-    expected = _sidecar(backup)
-    sidecar = directory / f"{backup.archive}.sha256"
+    expected = manifest.sidecar(backup)
+    beside = directory / sidecar_name(backup.id)
     with contextlib.suppress(OSError, SourceUnavailable, ValueError):
-        return files.read_regular(sidecar, most=len(expected)) == expected
+        return files.read_regular(beside, most=len(expected)) == expected
     return False
-
-
-def _sidecar(backup: Backup) -> bytes:
-    return f"{backup.sha256}  {backup.archive}\n".encode()
 
 
 @contextlib.contextmanager
@@ -149,47 +238,54 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _believe(data: bytes, *, id_: str) -> Backup | Unreadable:
-    """Parse a manifest, unless anything about it is odd."""
-    body, seal, rest = data.rpartition(_SEAL)
-    if not seal or rest != f'{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode():
-        return Unreadable(id=id_, problem="its manifest was changed: the seal does not fit")
-    try:
-        backup = _MANIFEST.validate_json(body + b"}")
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return Unreadable(id=id_, problem=f"its manifest cannot be read: {place}: {first['msg']}")
-    if backup.format > FORMAT:
-        return Unreadable(id=id_, problem=f"a newer eiderd wrote it (format {backup.format})")
-    # Names are never taken from the document: a path in there could lead anywhere.
-    if backup.id != id_ or backup.archive != archive_name(id_) or not _ID.fullmatch(id_):
-        return Unreadable(id=id_, problem=f"its manifest is that of {backup.id!r}")
-    return backup
-
-
 def find(directory: Path, name: str) -> Backup:
     """Given an id, a file name of a backup, or `latest` (the newest verified), return that backup.
 
     Raise NoSuchBackup, or VerificationFailed for one whose manifest cannot be believed.
     """
-    listing = read(directory)
+    listing = briefs(directory)
     wanted = Path(name).name.removeprefix("backup-")
     for suffix in (".sha256", ".json", ".tar.gz"):
         wanted = wanted.removesuffix(suffix)
+    what = "a verified backup" if wanted == LATEST else f"a backup {name!r}"
     if wanted == LATEST and listing.newest_verified:
-        return listing.newest_verified
-    for backup in listing.backups:
-        if backup.id == wanted:
-            return backup
+        wanted = listing.newest_verified.id
+    for brief in listing.backups:
+        if brief.id == wanted:
+            return dataclasses.replace(recorded(directory, wanted), state=brief.state)
     for other in listing.unreadable:
         if other.id == wanted:
-            raise VerificationFailed(
-                f"backup {wanted}: {other.problem}",
-                hint="Copy the archive elsewhere and prove it by itself: eider verify FILE",
-            )
-    what = "a verified backup" if wanted == LATEST else f"a backup {name!r}"
+            raise _unbelievable(other)
     raise NoSuchBackup(f"there is not {what} in {directory}", hint="See what there is: eider list")
+
+
+def newest_verified(directory: Path) -> Backup | None:
+    """Return the newest verified backup with all that is known of it, if there is one."""
+    newest = briefs(directory).newest_verified
+    return recorded(directory, newest.id) if newest else None
+
+
+def recorded(directory: Path, id_: str) -> Backup:
+    """Return a backup as its manifest says, whatever has become of its archive.
+
+    Raise NoSuchBackup when it has gone, VerificationFailed when it is not believed.
+    """
+    with files.writing_to(directory), _opened(directory) as folder:
+        _seen, found = _read_one(manifest_name(id_), folder, manifest.believe)
+    if found is None:
+        raise NoSuchBackup(
+            f"backup {id_} has gone from {directory}", hint="See what there is: eider list"
+        )
+    if isinstance(found, Unreadable):
+        raise _unbelievable(found)
+    return found
+
+
+def _unbelievable(other: Unreadable) -> VerificationFailed:
+    return VerificationFailed(
+        f"backup {other.id}: {other.problem}",
+        hint="Copy the archive elsewhere and prove it by itself: eider verify FILE",
+    )
 
 
 # Writing ----------------------------------------------------------------------------------------
@@ -197,7 +293,7 @@ def find(directory: Path, name: str) -> Backup:
 
 def draft(directory: Path, *, created_at: datetime.datetime) -> Draft:
     """Begin a backup: choose its id and sequence number, make its staging folder."""
-    listing = read(directory)
+    listing = briefs(directory)
     taken = [backup.sequence for backup in listing.backups]
     taken += [other.sequence for other in listing.unreadable]
     stem = created_at.strftime("%Y%m%d-%H%M%S")
@@ -216,7 +312,7 @@ def commit(directory: Path, backup: Backup) -> None:
     """Make a staged and proven backup one that counts. Its archive is synced already."""
     folder = directory / _STAGING / backup.id
     with files.writing_to(directory):
-        files.write_new(folder / f"{backup.archive}.sha256", _sidecar(backup))
+        files.write_new(folder / sidecar_name(backup.id), manifest.sidecar(backup))
         files.sync_folder(folder)
         # From here on the staged backup is whole, and a later run will finish what this one began.
         files.replace(folder / manifest_name(backup.id), sealed(backup))
@@ -229,8 +325,7 @@ def _move(directory: Path, folder: Path) -> None:
     The staging folder goes last of all: while it is there, a later run looks after the rest.
     """
     id_ = folder.name
-    archive = archive_name(id_)
-    for name in (archive, f"{archive}.sha256"):
+    for name in (archive_name(id_), sidecar_name(id_)):
         if (folder / name).exists():
             (folder / name).replace(directory / name)
     files.sync_folder(directory)
@@ -247,26 +342,9 @@ def discard(draft: Draft) -> None:
         files.remove_tree(draft.folder)
 
 
-def recover(directory: Path) -> None:
-    """Finish or remove what an earlier run left in staging. Only under the store lock."""
-    staging = directory / _STAGING
-    with files.writing_to(directory):
-        for name in [entry.name for entry in _entries(directory)]:
-            if name.startswith(".backup-") and name.endswith(".new"):
-                (directory / name).unlink()  # a rewrite that was cut short; the old one stands
-        if staging.is_dir():
-            for folder in sorted(staging.iterdir()):
-                whole = (folder / manifest_name(folder.name)).exists()
-                if whole or (directory / manifest_name(folder.name)).exists():
-                    _move(directory, folder)
-                else:
-                    files.remove_tree(folder)
-    point_latest(directory)  # a run may have ended between a manifest and this
-
-
-def point_latest(directory: Path) -> None:
+def point_latest(directory: Path, *, look: Callable[[], BriefListing] | None = None) -> None:
     """Let `backup-latest.tar.gz` be the newest verified archive."""
-    newest = read(directory).newest_verified
+    newest = (look() if look else briefs(directory)).newest_verified
     link = directory / LATEST_ARCHIVE
     with files.writing_to(directory):
         if os.path.lexists(link) and not link.is_symlink():
@@ -284,6 +362,33 @@ def rewrite(directory: Path, backup: Backup) -> None:
         point_latest(directory)
 
 
-def sealed(backup: Backup) -> bytes:
-    body = _MANIFEST.dump_json(backup, indent=1).removesuffix(b"\n}")
-    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+# Recovering -------------------------------------------------------------------------------------
+
+
+def recover(directory: Path, *, look: Callable[[], BriefListing] | None = None) -> None:
+    """Finish or remove what an earlier run left. Only under the store lock.
+
+    A full disk does not stop it, or nothing could be pruned then. `look` may be that of `Briefs`.
+    """
+    with files.writing_to(directory), _opened(directory) as folder:
+        names = _names(folder)
+        for name in names:
+            if name.startswith(".backup-") and name.endswith(".new"):
+                (directory / name).unlink()  # a rewrite that was cut short; the old one stands
+        removal.recover(directory, names)
+    with contextlib.suppress(NoSpace):
+        _recover_staged(directory)
+        point_latest(directory, look=look)  # a run may have ended between a manifest and this
+
+
+def _recover_staged(directory: Path) -> None:
+    staging = directory / _STAGING
+    with files.writing_to(directory):
+        if not staging.is_dir():
+            return
+        for folder in sorted(staging.iterdir()):
+            whole = (folder / manifest_name(folder.name)).exists()
+            if whole or (directory / manifest_name(folder.name)).exists():
+                _move(directory, folder)
+            else:
+                files.remove_tree(folder)

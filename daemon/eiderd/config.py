@@ -61,6 +61,7 @@ Text = Annotated[str, AfterValidator(_text)]
 Cron = Annotated[str, AfterValidator(schedule.checked_cron)]
 Count = Annotated[int, Field(ge=0, le=100_000)]
 RateLimit = Annotated[Size, size_between(10**6, 10**12)]
+BallastSize = Annotated[Size, size_between(10**6, 10**12)]
 MemoryLimit = Annotated[Size, size_between(64 * 10**6, 10**12)]
 
 
@@ -210,9 +211,9 @@ class DiskSection(_Section):
     forecast: Duration = Field(
         timedelta(hours=48), description="Warn when a disk will be full within this time."
     )
-    ballast: Size | None = Field(
+    ballast: BallastSize | None = Field(
         None,
-        description="Keep a file of this size beside the backups, and remove it when the disk is "
+        description="Keep a file of this size, 1MB to 1TB, beside the backups, and remove it when the disk is "
         "critically full, so that there is room to put things right.",
     )
 

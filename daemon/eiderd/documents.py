@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eiderd.catalog import Listing
+    from eiderd.model import Outcome
     from eiderd.reports import Verdict
+    from eiderd.retention import Decision, Pruned
+
+
+def anything(document: dict[str, Any]) -> None:
+    """Print nouns within plain lists and dictionaries."""
+    terminal.document(_adapter(dict[str, Any]).dump_json(document, indent=2))
 
 
 def plain_document(document: object) -> None:
@@ -37,6 +44,37 @@ def listing(found: Listing) -> None:
     every = (*reversed(found.backups), *doubtful)
     adapter = _adapter(tuple[Backup | Unreadable, ...])
     terminal.document(adapter.dump_json(every, indent=2, exclude={"__all__": {"members"}}))
+
+
+def pruned(outcome: Outcome[Pruned], *, dry_run: bool) -> None:
+    plan, removed = outcome.value.plan, outcome.value.removed
+    plain_document(
+        {
+            "ending": outcome.ending,
+            "why": outcome.why,
+            "dry_run": dry_run,
+            "frozen": plan.frozen,
+            "removed": [gone.id for gone in removed],
+            "bytes": outcome.value.bytes,
+            "backups": [_decision(decision) for decision in plan.decisions],
+        }
+    )
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    """Tell what becomes of a backup, and what the rules alone would make of it."""
+    found = decision.backup
+    return {
+        "id": found.id,
+        "sequence": found.sequence,
+        "created_at": found.created_at.isoformat(),
+        "state": found.state,
+        "bytes": found.bytes,
+        "pinned": found.pinned,
+        "keep": decision.keep,
+        "keep_by_rules": decision.keep_by_rules,
+        "reasons": decision.reasons,
+    }
 
 
 def verdict(result: Verdict) -> None:

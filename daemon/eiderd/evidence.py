@@ -53,6 +53,30 @@ class Packed:
     members: tuple[Member, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Filesystem:
+    """One look at a folder's filesystem. `free_bytes` is what an ordinary user may still write.
+
+    `device` says which filesystem it is, as long as the machine runs. One that does not count its
+    inodes has none in total.
+    """
+
+    device: int
+    total_bytes: int
+    free_bytes: int
+    used_bytes: int
+    total_inodes: int
+    free_inodes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ballast:
+    """What stands where the ballast should. `ours`: eiderd made it, so it may go again."""
+
+    bytes: int
+    ours: bool
+
+
 class Damage(enum.StrEnum):
     """Why an archive, or the database in it, is not good. The words of verdicts."""
 

@@ -181,6 +181,7 @@ class Ending(enum.StrEnum):
     """How a run ended when it did not fail."""
 
     DONE = "done"
+    UNPROVEN = "unproven"  # done, but what was made could not be proven
     NOTHING_TO_DO = "nothing to do"
     REFUSED = "refused"
 
@@ -213,6 +214,7 @@ class RunOutcome(enum.StrEnum):
     """How a run ended, whichever way."""
 
     DONE = "done"
+    UNPROVEN = "unproven"
     NOTHING_TO_DO = "nothing_to_do"
     REFUSED = "refused"
     FAILED = "failed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from eiderd.catalog import Listing
-    from eiderd.model import Backup, Unreadable
+    from eiderd.catalog import BriefListing, Listing
+    from eiderd.model import Backup, Brief, Unreadable
 
 _COLOURS = {
     State.VERIFIED: GREEN,
@@ -54,6 +55,11 @@ def backup_made(made: Backup, *, directory: Path) -> None:
     if made.proof.failure is None:
         say(f"  {_read_by(made.proof)}")
     say(f"  {plain(str(directory / made.archive))}")
+
+
+def pruned(removed: Sequence[Brief]) -> None:
+    size = decimal(sum(backup.bytes for backup in removed))
+    say(f"  pruned {', '.join(backup.id for backup in removed)}: {size}")
 
 
 def verdicts(results: Sequence[Verdict]) -> None:
@@ -93,15 +99,16 @@ _RIGHT = {"AGE", "SIZE", "ROWS"}
 _STATE = _TITLES.index("STATE")
 
 
-def backups(listing: Listing, *, directory: Path) -> None:
+def backups(listing: Listing | BriefListing, *, directory: Path) -> None:
     """Print a line a backup. Plain columns: a library's table takes seconds for thousands."""
     if not listing.backups and not listing.unreadable:
         say(f"no backups in {plain(str(directory))} yet; take one: {paint('eider backup', BOLD)}")
         return
     now = datetime.datetime.now(tz=datetime.UTC)
-    rows = [_row(backup, now=now) for backup in reversed(listing.backups)]
+    every: Sequence[Backup | Brief] = listing.backups
+    rows = [_row(backup, now=now) for backup in reversed(every)]
     rows += [_doubtful(other) for other in listing.unreadable]
-    title, *lines = _columns(_TITLES, rows, right=_RIGHT)
+    title, *lines = columns(_TITLES, rows, right=_RIGHT)
     if terminal.is_coloured(sys.stdout):
         states = [row[_STATE] for row in rows]
         lines = [
@@ -111,16 +118,27 @@ def backups(listing: Listing, *, directory: Path) -> None:
     say("\n".join((title, *lines)))
 
 
-def _row(backup: Backup, *, now: datetime.datetime) -> tuple[str, ...]:
+def _row(backup: Backup | Brief, *, now: datetime.datetime) -> tuple[str, ...]:
     return (
         backup.id,
-        backup.created_at.astimezone().strftime("%a %d %b %Y %H:%M"),
+        taken(backup),
         _age(now - backup.created_at),
         str(backup.state),
         decimal(backup.bytes),
         f"{backup.proof.rows:,}" if backup.proof.rows else "-",
         ("pinned " if backup.pinned else "") + backup.note,
     )
+
+
+def taken(backup: Backup | Brief) -> str:
+    """Return when a backup was taken, as people here read a clock."""
+    local = backup.created_at.astimezone()
+    return f"{_day(local.date())} {local.hour:02}:{local.minute:02}"
+
+
+@functools.lru_cache(maxsize=1000)  # formatting it is a fifth of the work of a list
+def _day(day: datetime.date) -> str:
+    return day.strftime("%a %d %b %Y")
 
 
 def _doubtful(other: Unreadable) -> tuple[str, ...]:
@@ -136,7 +154,7 @@ def _age(age: datetime.timedelta) -> str:
     return f"{seconds // unit} {word}"
 
 
-def _columns(
+def columns(
     titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str]
 ) -> list[str]:
     cells = [titles, *(tuple(map(plain, row)) for row in rows)]
@@ -171,6 +189,8 @@ def backup(found: Backup, *, directory: Path) -> None:
         "evidence": _evidence(proof),
         "failure": proof.failure.message if proof.failure else "",
         "schema": _schema(found),
+        "content": _content(found),
+        "pinned": "no rule removes it" if found.pinned else "",
         "note": found.note,
     }
     say(f"{paint('state   ', BOLD)}  {_state(found.state)}")
@@ -179,6 +199,16 @@ def backup(found: Backup, *, directory: Path) -> None:
             say(f"{paint(name.ljust(8), BOLD)}  {plain(value)}")
     if found.content.tables:
         _tables(found)
+
+
+def _content(found: Backup) -> str:
+    content = found.content
+    if content.verdict is None:
+        return ""
+    said = str(content.verdict)
+    if content.compared_with:
+        said += f", compared with {content.compared_with}"
+    return said + "".join(f"; {reason}" for reason in content.reasons)
 
 
 def _schema(found: Backup) -> str:
@@ -193,5 +223,5 @@ def _tables(found: Backup) -> None:
         (name, f"{table.rows:,}", table.newest or "", table.fingerprint or "")
         for name, table in found.content.tables.items()
     ]
-    title, *lines = _columns(("TABLE", "ROWS", "NEWEST", "FINGERPRINT"), rows, right={"ROWS"})
+    title, *lines = columns(("TABLE", "ROWS", "NEWEST", "FINGERPRINT"), rows, right={"ROWS"})
     say("\n".join(("", paint(title, BOLD), *lines)))

@@ -1,4 +1,4 @@
-"""Files that ship with eiderd and are not code: profiles, the demo."""
+"""Files that ship with eiderd and are not code: profiles, alert rules, runbooks, the demo."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ def _first(*candidates: Path) -> Path:
 def profiles() -> dict[str, Path]:
     folder = _first(_PACKAGE / "profiles", _CHECKOUT / "config" / "profiles")
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def rules() -> dict[str, Path]:
+    """Return the rule files for Prometheus, by name."""
+    folder = _first(_PACKAGE / "prometheus_rules", _CHECKOUT / "config" / "prometheus" / "rules")
+    return {path.stem: path for path in sorted(folder.glob("*.yml"))}
+
+
+def runbooks() -> Path:
+    """Return the folder of the runbooks."""
+    return _first(_PACKAGE / "runbook_texts", _CHECKOUT / "config" / "runbooks")
 
 
 def demo() -> Path:

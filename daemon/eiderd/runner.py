@@ -1,75 +1,161 @@
-"""Runs one job: takes the lane's lock, runs it, logs how it ended. The only place that does.
+"""Runs one job: takes the lane, reads the clock, tells journal and log how it ended. Nobody else.
 
 Two lanes: `store` for whatever writes backups, one at a time on this machine, and `watch` for quick
-looks that never wait behind a backup.
+looks that never wait behind a backup. What runs in the store lane is in the journal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from eiderd import catalog
 from eiderd.errors import EiderError
-from eiderd.outside import files
-from eiderd.schedule import Lane
+from eiderd.model import Backup, Ending, RunOutcome
+from eiderd.outside import clock, files
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from eiderd.model import Job, Outcome
+    from eiderd.journal import Journal
+    from eiderd.model import Job, Outcome, Run
 
 Value = TypeVar("Value")
 
-_BUSY = "Wait for it to end, or see who it is: fuser -v {}"
+_BUSY: Final = "Wait for it to end, or see who it is: fuser -v {}"
 
 
-def run(
-    job: Job, *, lane: Lane, state: Path, directory: Path, do: Callable[[], Outcome[Value]]
-) -> Outcome[Value]:
-    """Run `do` in its lane. Raise Busy at once when the lane is taken, and whatever `do` raises.
+class Runner:
+    """Runs jobs of one configuration.
 
-    In the store lane, what an earlier run left unfinished is put right first.
+    `patience_seconds` is how long a run waits for another process to leave the store; `is_ending`
+    says that this process was asked to end, so that what fails from then on was interrupted.
     """
-    log = structlog.get_logger().bind(job=str(job))
-    began = time.monotonic()
-    try:
-        with _held(lane, state=state, directory=directory):
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        state: Path,
+        directory: Path,
+        patience_seconds: float,
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self._journal = journal
+        self._state = state
+        self._directory = directory
+        self._patience_seconds = patience_seconds
+        self._is_ending = is_ending
+
+    def look(self, job: Job, do: Callable[[], Outcome[Value]]) -> Outcome[Value]:
+        """Run `do` in the watch lane. Raise whatever it raises."""
+        began = time.monotonic()
+        try:
             outcome = do()
-    except EiderError as error:
-        log.error(  # noqa: TRY400  (a failure that is understood needs no traceback)
-            "The job failed.",
-            word="job_failed",
-            kind=type(error).__name__,
-            why=error.message,
-            hint=error.hint,
+        except EiderError as error:
+            _log_failure(job, error, began=began)
+            raise
+        _log_end(job, outcome, began=began)
+        return outcome
+
+    def store(
+        self,
+        job: Job,
+        do: Callable[[], Outcome[Value]],
+        *,
+        planned_at: datetime.datetime | None = None,
+    ) -> Outcome[Value]:
+        """Run `do` in the store lane. Raise Busy when it stays taken, and whatever `do` raises.
+
+        What an earlier run left unfinished is put right first.
+        """
+        # Before anything else: a run that is killed while it waits was begun as well.
+        files.private_folder(self._state)
+        run = self._journal.begin(job, at=clock.now(), planned_at=planned_at)
+        began = time.monotonic()
+        try:
+            with self._held():
+                outcome = do()
+        except BaseException as error:
+            self._failed(run, error, began=began)
+            raise
+        made = outcome.value.id if isinstance(outcome.value, Backup) else ""
+        self._end(run, RunOutcome[outcome.ending.name], began=began, why=outcome.why, backup=made)
+        _log_end(job, outcome, began=began)
+        return outcome
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        # The state folder guards the mirror, the backup folder the catalog: either may be shared.
+        folders = (self._state, files.private_folder(self._directory))
+        deadline = time.monotonic() + self._patience_seconds
+
+        def go_on_waiting() -> bool:
+            return time.monotonic() < deadline and not self._is_ending()
+
+        hint = _BUSY.format(self._directory)
+        with files.locked(*folders, hint=hint, go_on_waiting=go_on_waiting):
+            catalog.recover(self._directory)
+            yield
+
+    def _failed(self, run: Run, error: BaseException, *, began: float) -> None:
+        if self._is_ending() or not isinstance(error, Exception):
+            self._end(run, RunOutcome.INTERRUPTED, began=began, why="eiderd was asked to end")
+        elif isinstance(error, EiderError):
+            self._end(run, RunOutcome.FAILED, began=began, why=error.message, hint=error.hint)
+            _log_failure(run.job, error, began=began)
+        else:
+            why = f"a bug in eiderd: {type(error).__name__}: {error}"
+            self._end(run, RunOutcome.FAILED, began=began, why=why, hint="Please report it.")
+
+    def _end(
+        self,
+        run: Run,
+        outcome: RunOutcome,
+        *,
+        began: float,
+        why: str = "",
+        hint: str = "",
+        backup: str = "",
+    ) -> None:
+        self._journal.end(
+            run,
+            at=clock.now(),
             seconds=_since(began),
+            outcome=outcome,
+            why=why,
+            hint=hint,
+            backup=backup,
         )
-        raise
-    log.info(
+
+
+def _log_failure(job: Job, error: EiderError, *, began: float) -> None:
+    structlog.get_logger().error(
+        "The job failed.",
+        word="job_failed",
+        job=str(job),
+        kind=type(error).__name__,
+        why=error.message,
+        hint=error.hint,
+        seconds=_since(began),
+    )
+
+
+def _log_end(job: Job, outcome: Outcome[Value], *, began: float) -> None:
+    log = structlog.get_logger()
+    (log.debug if outcome.ending is Ending.NOTHING_TO_DO else log.info)(
         "The job ended.",
         word="job_ended",
+        job=str(job),
         ending=str(outcome.ending),
         why=outcome.why or None,
         seconds=_since(began),
     )
-    return outcome
-
-
-@contextlib.contextmanager
-def _held(lane: Lane, *, state: Path, directory: Path) -> Iterator[None]:
-    if lane is Lane.WATCH:
-        yield
-        return
-    # The state folder guards the mirror, the backup folder the catalog: either may be shared.
-    folders = (files.private_folder(state), files.private_folder(directory))
-    with files.locked(*folders, hint=_BUSY.format(directory)):
-        catalog.recover(directory)
-        yield
 
 
 def _since(began: float) -> float:

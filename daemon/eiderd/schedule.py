@@ -125,14 +125,12 @@ def times(
 
 def due(
     when: When, *, last: datetime.datetime, now: datetime.datetime, zone: datetime.tzinfo
-) -> int:
-    """Return how often this was due after `last` and until `now`, at most ten thousand times."""
-    count = 0
-    for moment in times(when, after=last, zone=zone):
-        if moment > now or count >= _MOST_COUNTED:
-            break
-        count += 1
-    return count
+) -> list[datetime.datetime]:
+    """Return the times at which this was due after `last` and until `now`, at most ten thousand."""
+    found = times(when, after=last, zone=zone)
+    return list(
+        itertools.islice(itertools.takewhile(lambda moment: moment <= now, found), _MOST_COUNTED)
+    )
 
 
 def interval(when: When, *, now: datetime.datetime, zone: datetime.tzinfo) -> datetime.timedelta:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eiderd.app import Progress
     from eiderd.errors import EiderError
 
-BOLD, RED, GREEN, YELLOW, MAGENTA = "1", "31", "32", "33", "35"
+BOLD, DIM, RED, GREEN, YELLOW, MAGENTA = "1", "2", "31", "32", "33", "35"
 _ITEM = "\n  - "  # the only line end in a message that is ours
 
 

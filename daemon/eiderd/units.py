@@ -40,6 +40,16 @@ def spell_duration(value: timedelta) -> str:
     raise AssertionError("every time is a whole number of milliseconds")
 
 
+_ROUGH = ((86_400 * 2, 86_400, "days"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
+
+
+def about(value: timedelta) -> str:
+    """Given a time, return it rounded down to a unit in which it is at least two: "26 h"."""
+    seconds = max(0, int(value.total_seconds()))
+    unit, word = next((unit, word) for least, unit, word in _ROUGH if seconds >= least)
+    return f"{seconds // unit} {word}"
+
+
 def spell_size(value: int) -> str:
     """Given bytes, return them in the largest decimal unit that gives a whole number."""
     for unit, size in _BYTES.items():

@@ -1,4 +1,4 @@
-"""The demo: a live imitation of Cartographus is backed up, restored by hand, and compared.
+"""The demo: a live imitation of Cartographus is backed up, restored by hand, compared, and served.
 
 Run by `eider demo` and `make demo`. Everything happens in a temporary folder and is real: another
 process holds its database open and keeps committing while the backup is taken. Exits with 0 only if
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.table import Table
 
+import unattended
 from cartographus_facts import acknowledged
 from eiderd import config, log, terminal
 from eiderd.app import App, silent
@@ -69,6 +70,10 @@ class Stage:
         return self.folder / "ledger.txt"
 
     @property
+    def config(self) -> Path:
+        return self.folder / "eiderd.toml"
+
+    @property
     def backups(self) -> Path:
         return self.folder / "backups"
 
@@ -76,13 +81,20 @@ class Stage:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="eider demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of writing before the backup")
+    parser.add_argument("--service-seconds", type=float, default=60.0,
+                        help="of the service looking after it; 0: without")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     console = Console(highlight=False, quiet=arguments.json)
     try:
         with tempfile.TemporaryDirectory(prefix="eider-demo-") as folder:
-            story = _play(Stage(folder=Path(folder)), console, seconds=arguments.seconds)
+            story = _play(
+                Stage(folder=Path(folder)),
+                console,
+                seconds=arguments.seconds,
+                service_seconds=arguments.service_seconds,
+            )
     except EiderError as error:
         terminal.error(error, as_json=arguments.json)
         return error.exit_code
@@ -90,10 +102,12 @@ def main() -> int:
         return 130
     if arguments.json:
         print(json.dumps(story, indent=2))
-    return 0 if story["agree"] else 12
+    return 0 if story["agree"] and story.get("service", {}).get("worked", True) else 12
 
 
-def _play(stage: Stage, console: Console, *, seconds: float) -> dict[str, Any]:
+def _play(
+    stage: Stage, console: Console, *, seconds: float, service_seconds: float
+) -> dict[str, Any]:
     stage.database.parent.mkdir()
     with _application(stage) as process:
         megabytes = stage.database.stat().st_size / 1e6
@@ -112,14 +126,18 @@ def _play(stage: Stage, console: Console, *, seconds: float) -> dict[str, Any]:
         )
         console.print("[bold]4[/] eider backup, of the same live file:")
         made = _back_up(stage, console)
-    console.print(
-        f"  [green]✓ {made.state}[/] {made.archive}: {made.proof.rows:,} rows of "
-        f"{made.proof.tables} tables read, {made.consistency.passes} passes"
-    )
-    restored = _restore_by_hand(stage)
-    console.print("[bold]5[/] Restored by hand: [dim]tar -xzf backup-latest.tar.gz -C empty/[/]")
-    story = _compare(stage, made, _facts(restored))
-    _side_by_side(console, story)
+        console.print(
+            f"  [green]✓ {made.state}[/] {made.archive}: {made.proof.rows:,} rows of "
+            f"{made.proof.tables} tables read, {made.consistency.passes} passes"
+        )
+        restored = _restore_by_hand(stage)
+        console.print(
+            "[bold]5[/] Restored by hand: [dim]tar -xzf backup-latest.tar.gz -C empty/[/]"
+        )
+        story = _compare(stage, made, _facts(restored))
+        _side_by_side(console, story)
+        if service_seconds:
+            story["service"] = unattended.play(stage.config, console, seconds=service_seconds)
     return {"copies": COPIES, "copies_broken": len(broken), "refused": refused, **story}
 
 
@@ -192,12 +210,11 @@ def _facts(database: Path) -> dict[str, Any]:
 
 
 def _back_up(stage: Stage, console: Console) -> Backup:
-    written = stage.folder / "eiderd.toml"
-    written.write_text(
+    stage.config.write_text(
         f'profile = "cartographus"\n[service]\nstate = "{stage.folder}/state"\n'
         f'[database]\npath = "{stage.database}"\n[backup]\ndirectory = "{stage.backups}"\n'
     )
-    settings, _path = config.load(written)
+    settings, _path = config.load(stage.config)
     log.configure_verb(level="warning", format_="text")
     if console.quiet:
         return App(settings, progress=silent).backup().value

@@ -194,7 +194,9 @@ def _startup(timings: Sequence[Timing]) -> list[str]:
         rows.append(
             (
                 timing.name,
-                f"{timing.backups:,}" if timing.name.startswith("eider list") else "",
+                f"{timing.backups:,}"
+                if timing.name.startswith(("eider list", "eider prune"))
+                else "",
                 f"{timing.total.wall:.2f}",
                 f"{timing.total.cpu:.2f}",
                 "" if timing.work is None else f"{timing.work:.2f}",

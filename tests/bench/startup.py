@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,18 @@ class Timing:
     backups: int = 0
 
 
+_WORDS = (("list",), ("list", "--json"), ("prune", "--dry-run"), ("prune",))
+# Every backup is asked about by each rule, and none is due.
+_RULES = """[retention]
+keep_recent_hours = 100000
+daily = 1000
+weekly = 1000
+monthly = 1000
+yearly = 100
+max_count = 100000
+"""
+
+
 def start_up(config: Path, scratch: Path, *, counts: Sequence[int], runs: int) -> list[Timing]:
     """`config` is that of a folder with at least one backup, whose manifest serves as a model."""
     model = config.parent / "backups"
@@ -42,7 +55,9 @@ def start_up(config: Path, scratch: Path, *, counts: Sequence[int], runs: int) -
         shutil.rmtree(folder, ignore_errors=True)
         _fill(model, folder / "backups", count=count)
         own = tools.configure(folder, database=scratch / "live" / "app.duckdb")
-        for words in (("list",), ("list", "--json")):
+        with own.open("a") as config_file:
+            config_file.write(_RULES)
+        for words in _WORDS:
             command = (tools.EIDER, "--config", str(own), *words)
             name = " ".join(("eider", *words))
             usage = _median(command, runs=runs, count=count)
@@ -63,11 +78,13 @@ def _median(command: tuple[str, ...], *, runs: int, count: int = 0) -> Usage:
     results = []
     for _run in range(runs):
         ran = measure.run(command, settle=False, check=command[-1] != "--version")
-        if "list" in command and (found := _listed(ran.said)) < count:
-            raise measure.CommandFailed(f"{command} lists {found} backups, not {count}")
+        if count and (found := _seen(ran.said)) < count:
+            raise measure.CommandFailed(f"{command} sees {found} backups, not {count}")
         results.append(ran.usage)
     return measure.median_usage(results)
 
 
-def _listed(said: str) -> int:
+def _seen(said: str) -> int:
+    if left := re.search(r"([0-9,]+) left$", said.strip()):
+        return int(left[1].replace(",", ""))
     return len(json.loads(said)) if said.startswith("[") else said.count("verified")

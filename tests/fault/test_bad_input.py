@@ -397,30 +397,6 @@ def test_a_full_backup_disk_leaves_nothing_and_earlier_backups_intact(place: Pla
         place.backup()
 
 
-@root_only
-@pytest.mark.parametrize("blocks", range(1, 40, 6))
-def test_a_backup_disk_that_fills_up_keeps_its_word(place: Place, blocks: int) -> None:
-    """Whatever fitted: a backup that counts, or exit 13 and nothing."""
-    with helpers.small_disk(place.backups, size=f"{blocks * 4}k"):
-        ran = place.eider("backup", "--json").good_manners()
-        assert ran.code in {0, 13}, ran
-        if ran.code == 0:
-            assert place.eider("verify").code == 0
-        else:
-            assert helpers.files_below(place.backups) == set()
-
-
-@root_only
-@pytest.mark.parametrize("size", ["64k", "512k", "900k", "1200k"])
-def test_a_full_state_disk_is_no_space(place: Place, size: str) -> None:
-    with helpers.small_disk(place.state, size=size):
-        ran = place.eider("backup", "--json").good_manners()
-        assert ran.code in ({13} if size != "1200k" else {0, 13}), ran
-        if ran.code:
-            assert str(place.state) in ran.json["error"]["message"]
-            nothing_left(place)
-
-
 @pytest.mark.parametrize("when", ["staged", "archived"])
 def test_a_backup_folder_that_is_removed_meanwhile_is_no_crash(place: Place, when: str) -> None:
     pattern = ".staging/*" if when == "staged" else ".staging/*/*.tar.gz"

@@ -35,4 +35,5 @@ def test_every_part_of_the_bench_measures_something(tmp_path: Path) -> None:
         [row] = [line for line in text.splitlines() if line.startswith(f"| {tool}")]
         assert ("not installed" in row) == (shutil.which(program) is None)
     assert "| eider list --json | 20 |" in text
+    assert "| eider prune --dry-run | 20 |" in text
     assert "| open and read |" in text

@@ -48,6 +48,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         raise error
 
     monkeypatch.setattr(catalog, "read", read)
+    monkeypatch.setattr(catalog, "briefs", read)
 
 
 # Bugs -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from eiderd.cli import backups, demo, settings
+from eiderd.cli import backups, demo, keep, settings, standing
 from eiderd.cli.root import cli, session
 
 __all__ = ["cli", "session"]
@@ -12,10 +12,15 @@ __all__ = ["cli", "session"]
 _config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
 # In the order of `eider --help`.
+cli.command()(standing.status)
 cli.command()(backups.backup)
 cli.command("list")(backups.list_)
 cli.command()(backups.show)
 cli.command()(backups.verify)
+cli.command()(keep.prune)
+cli.command()(keep.pin)
+cli.command()(keep.unpin)
+cli.command()(keep.accept)
 cli.add_typer(_config, name="config")
 _config.callback()(settings.options)
 _config.command()(settings.check)

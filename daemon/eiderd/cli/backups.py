@@ -13,7 +13,7 @@ import typer
 from eiderd import catalog, documents, proof, reports, terminal
 from eiderd.cli.root import BackupName, Json, session
 from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup, SourceUnavailable
-from eiderd.model import Level
+from eiderd.model import Level, State
 from eiderd.reports import Verdict
 from eiderd.words import is_unicode
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 def backup(
     note: Annotated[str, typer.Option(help="A remark to keep with the backup.")] = "",
+    prune: Annotated[
+        bool, typer.Option(help="Then remove what the rules of [retention] no longer keep.")
+    ] = True,
     json_: Json = False,
 ) -> None:
     """Take a backup of the live database and prove that it restores."""
@@ -33,18 +36,30 @@ def backup(
         raise ConfigError("the note is not text in UTF-8", hint="Write the note in other words.")
     with session.working(quiet=json_) as app:
         made = app.backup(note=note).value
+        pruned = app.prune().value if prune and made.verified else None
     if json_:
         documents.backup(made)
     else:
         reports.backup_made(made, directory=app.directory)
+        if pruned and pruned.removed:
+            reports.pruned(pruned.removed)
+    if made.state is State.SUSPECT:
+        terminal.problem(*_suspicion(made))
+        raise typer.Exit(ExitCode.DEGRADED)
     _end([Verdict(name=made.id, proof=made.proof)])
+
+
+def _suspicion(made: Backup) -> tuple[str, str]:
+    reasons = "; ".join(made.content.reasons)
+    hint = f"eider show {made.id}; if it is right: eider accept {made.id}"
+    return f"the content of backup {made.id} is suspect: {reasons}", hint
 
 
 def list_(json_: Json = False) -> None:
     """List the backups, the newest first."""
     directory = session.settings().backup.directory
-    listing = catalog.read(directory)
-    if json_:
+    listing = catalog.read(directory) if json_ else catalog.briefs(directory)
+    if isinstance(listing, catalog.Listing):
         documents.listing(listing)
     else:
         reports.backups(listing, directory=directory)
@@ -98,7 +113,9 @@ def _verify_all(app: App, *, level: Level) -> list[Verdict]:
         raise NoSuchBackup(
             f"there is no backup in {app.directory}, so nothing was verified", hint="eider backup"
         )
-    proven = [_verify(app, backup, level=level) for backup in listing.backups]
+    proven = [
+        Verdict(name=backup.id, proof=backup.proof) for backup in app.verify_all(level=level).value
+    ]
     return proven + [Verdict(name=other.id, problem=other.problem) for other in listing.unreadable]
 
 

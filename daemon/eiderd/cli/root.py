@@ -102,7 +102,7 @@ def _options(
     session.config, session.debug = config, False
 
 
-def _complete_backup(incomplete: str) -> list[str]:
+def complete_backup(incomplete: str) -> list[str]:
     """Shell completion: the ids there are. Silent whatever is wrong."""
     with contextlib.suppress(Exception):
         directory = configuration.load(None)[0].backup.directory
@@ -116,6 +116,6 @@ BackupName = Annotated[
     typer.Argument(
         metavar="[BACKUP]",
         help="An id, `latest`, or the path of any archive.",
-        autocompletion=_complete_backup,
+        autocompletion=complete_backup,
     ),
 ]

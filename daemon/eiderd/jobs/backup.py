@@ -12,13 +12,24 @@ import functools
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from eiderd import __version__, catalog, proof
+from eiderd.comparison import compared
 from eiderd.errors import VerificationFailed
-from eiderd.model import Backup, Consistency, Content, Ending, Level, Outcome, Source
+from eiderd.model import (
+    Backup,
+    Consistency,
+    Content,
+    Ending,
+    Level,
+    Outcome,
+    Source,
+    State,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from eiderd.comparison import Compare
     from eiderd.evidence import Captured, Checked, Member, Opened, Packed
     from eiderd.model import Proof
 
@@ -58,21 +69,26 @@ def run(
     source: Path,
     directory: Path,
     note: str,
+    ensure_room: Callable[[], None],
     refresh: Callable[[], Captured],
     pack: Pack,
     check: Check,
     sync: Callable[[Path], None],
     open_mirror: Callable[[], Opened],
     together: Together,
+    compare: Compare,
 ) -> Outcome[Backup]:
-    """Return the backup, `verified` or `unverified`. Whatever fails leaves no trace behind.
+    """Return the backup: `verified`, `suspect` or `unverified`. What fails leaves no trace behind.
 
     The archive is written and read back while an engine reads the mirror it was written from: the
     members' SHA-256 prove that both are the same bytes.
 
+    `ensure_room` comes before anything is copied: a disk that is full ends more than a backup.
+
     Raise what the steps raise; VerificationFailed when the archive did not come back from disk as
     it was written.
     """
+    ensure_room()
     captured = refresh()
     created_at = _consistency(captured).captured_to
     draft = catalog.draft(directory, created_at=created_at)
@@ -107,11 +123,20 @@ def run(
         backup = _backup(draft, packed, captured, source=source, note=note, verdict=verdict)
         if opened.tables:
             backup = dataclasses.replace(backup, content=proof.content_of(opened))
+        if backup.verified:
+            backup = compared(directory, backup, compare=compare)
         catalog.commit(directory, backup)
     except BaseException:
         catalog.discard(draft)
         raise
-    return Outcome(ending=Ending.DONE, value=backup, why=proof.explain(verdict)[0])
+    ending = Ending.UNPROVEN if backup.state is State.UNVERIFIED else Ending.DONE
+    return Outcome(ending=ending, value=backup, why=_why(backup))
+
+
+def _why(backup: Backup) -> str:
+    if backup.state is State.SUSPECT:
+        return f"its content is suspect: {'; '.join(backup.content.reasons)}"
+    return proof.explain(backup.proof)[0]
 
 
 def _backup(

@@ -6,14 +6,16 @@ import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 from eiderd import catalog, proof
+from eiderd.comparison import compared
 from eiderd.evidence import Damage
-from eiderd.model import Backup, Ending, Failure, Level, Outcome, Proof, State
+from eiderd.model import Backup, ContentVerdict, Ending, Failure, Level, Outcome, Proof, State
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from eiderd.comparison import Compare
     from eiderd.evidence import Checked, Member, Opened
 
 
@@ -44,8 +46,10 @@ def run(
     level: Level,
     check: Check,
     open_archive: OpenArchive,
+    compare: Compare,
 ) -> Outcome[Backup]:
     """Prove a backup of the catalog up to `level` and record what was found."""
+    backup = catalog.recorded(directory, backup.id)  # it may have been pinned since it was found
     archive = directory / backup.archive
     if not archive.exists():
         verdict, opened = _fallen(Damage.MISSING, f"{archive.name} is gone", now=now), None
@@ -58,9 +62,31 @@ def run(
         )
         verdict, opened = _prove(archive, checked, level=level, open_archive=open_archive, now=now)
     found = _recorded(backup, verdict, opened)
+    if found.verified and not backup.verified:  # as a new one, it must not count unseen
+        found = compared(directory, found, compare=compare)
     if found != backup:
         catalog.rewrite(directory, found)
     return Outcome(ending=Ending.DONE, value=found, why=proof.explain(verdict)[0])
+
+
+class Verify(Protocol):
+    """Prove one backup of the catalog again and record what was found."""
+
+    def __call__(self, *, backup: Backup) -> Outcome[Backup]: ...
+
+
+def run_all(*, backups: Sequence[Backup], verify: Verify) -> Outcome[tuple[Backup, ...]]:
+    """Prove all of them, those whose proof is oldest first, and return them as they are now.
+
+    Verifying nothing is nothing to be content with: that there was nothing is what is returned.
+    """
+    oldest_first = sorted(backups, key=lambda backup: backup.proof.at)
+    found = tuple(verify(backup=backup).value for backup in oldest_first)
+    if not found:
+        return Outcome(ending=Ending.NOTHING_TO_DO, value=(), why="there is no backup")
+    failed = [backup for backup in found if backup.proof.failure]
+    why = f"{len(failed)} of {len(found)} archives do not hold what they should" if failed else ""
+    return Outcome(ending=Ending.DONE, value=found, why=why)
 
 
 def _fallen(kind: Damage, message: str, *, now: Callable[[], datetime.datetime]) -> Proof:
@@ -101,9 +127,12 @@ def _recorded(backup: Backup, verdict: Proof, opened: Opened | None) -> Backup:
     """Return the backup as it is known now. A look that went less deep takes nothing back."""
     if verdict.failure is None and verdict.level < backup.proof.level:
         return backup
-    state: State = State.SUSPECT if backup.state is State.SUSPECT else State.VERIFIED
+    state: State = State.VERIFIED
     if verdict.level < Level.RESTORE:
         state = proof.state_of(verdict) if verdict.failure else backup.state
+    suspect = State.SUSPECT is backup.state or backup.content.verdict is ContentVerdict.SUSPECT
+    if suspect and state is not State.CORRUPT:
+        state = State.SUSPECT  # only a person takes that back, no proof does
     content = backup.content
     if opened and opened.tables and not content.tables:
         content = proof.content_of(opened)

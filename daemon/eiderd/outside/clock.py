@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
+
+from tzlocal import get_localzone
 
 Throttle: TypeAlias = Callable[[int], None]
 
@@ -13,6 +17,28 @@ Throttle: TypeAlias = Callable[[int], None]
 def now() -> datetime.datetime:
     """The present time, UTC."""
     return datetime.datetime.now(tz=datetime.UTC)
+
+
+def zone() -> datetime.tzinfo:
+    """The zone in which this machine's people read a clock."""
+    return get_localzone()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One look at both clocks: the one that people set, and the one that only counts.
+
+    `up` is in seconds since this boot, sleep included; only within one boot can two be compared.
+    """
+
+    at: datetime.datetime
+    boot: str
+    up: float
+
+
+def reading() -> Reading:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Reading(at=now(), boot=boot, up=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def throttle(rate_limit: int | None) -> Throttle:

@@ -9,13 +9,14 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eiderd.errors import Busy, NoSpace, SourceUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -61,6 +62,18 @@ def reading_from(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SourceUnavailable(
             f"cannot read {path}: {error.strerror or error}", hint="Check the disk: dmesg | tail"
+        ) from error
+
+
+@contextlib.contextmanager
+def reading_own(path: Path) -> Iterator[None]:
+    """Turn the kernel's refusals while reading a file of eiderd's own into StoreUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot read {path}: {error.strerror or error}",
+            hint="Check that it belongs to the user that runs eiderd, or run this as that user.",
         ) from error
 
 
@@ -167,21 +180,51 @@ def free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
 
 
+def _at_once() -> bool:
+    return False
+
+
 @contextlib.contextmanager
-def locked(*folders: Path, hint: str) -> Iterator[None]:
+def locked(
+    *folders: Path, hint: str, go_on_waiting: Callable[[], bool] = _at_once
+) -> Iterator[None]:
     """Hold the kernel's lock on each of `folders`. It dies with the process: nothing to clean up.
 
-    Raise Busy at once when another process holds one.
+    Raise Busy when another process holds one and `go_on_waiting`, asked again and again, says no.
     """
     with contextlib.ExitStack() as stack:
         for folder in folders:
             with writing_to(folder):
                 descriptor = stack.enter_context(_folder_open(folder))
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Busy(f"another eider is at work in {folder}", hint=hint) from error
+            while not _is_taken(descriptor):
+                if not go_on_waiting():
+                    raise Busy(f"another eider is at work in {folder}", hint=hint)
+                time.sleep(_SECONDS_BETWEEN_TRIES)
         yield
+
+
+_SECONDS_BETWEEN_TRIES = 0.2
+
+
+def _is_taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def alone(path: Path, *, hint: str) -> Iterator[None]:
+    """Be the only process that holds `path`, a file of nothing else. Raise Busy when one does."""
+    with writing_to(path.parent):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        if not _is_taken(descriptor):
+            raise Busy(f"another process holds {path}", hint=hint)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

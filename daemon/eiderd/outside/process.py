@@ -21,9 +21,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from eiderd.errors import ChildFailed, from_json
+from eiderd.errors import ChildFailed, Interrupted, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     Progress: TypeAlias = Callable[[int, int], None]
 
 _children: set[subprocess.Popen[bytes]] = set()
+_closed = threading.Event()
 
 _STDERR_KEPT: Final = 4096
 _LONGEST_LINE: Final = 64 << 20
 _SECONDS_BETWEEN_REPORTS: Final = 0.1
+_SECONDS_TO_DIE: Final = 5.0
 _LOWEST_PRIORITY: Final = ("nice", "-n", "10", "ionice", "-c", "2", "-n", "7")
 _ENVIRONMENT: Final = {
     # One thread of linear algebra is one too many here, and each reserves address space.
@@ -105,6 +108,8 @@ def _started(command: Sequence[str], limits: Limits) -> Iterator[subprocess.Pope
         *_LOWEST_PRIORITY,
         *command,
     ]
+    if _closed.is_set():
+        raise Interrupted("eiderd is ending", hint="Run the command again.")
     child = subprocess.Popen(
         wrapped,
         stdin=subprocess.PIPE,
@@ -114,13 +119,17 @@ def _started(command: Sequence[str], limits: Limits) -> Iterator[subprocess.Pope
         env={**os.environ, **_ENVIRONMENT},
     )
     _children.add(child)
+    if _closed.is_set():  # it was closed meanwhile, perhaps before this child was in the set
+        end_all()
     try:
         yield child
     finally:
         _children.discard(child)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        # A process that waits for a dead disk does not die: nobody may wait for it in turn.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=_SECONDS_TO_DIE)
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream:
                 with contextlib.suppress(BrokenPipeError):
@@ -252,6 +261,23 @@ def together(one: Callable[[], _Result], other: Callable[[], _Other], /) -> tupl
             end_all()
             raise
     return first.result(), second.result()
+
+
+def close() -> None:
+    """Kill every child of this process, and let no further one begin."""
+    _closed.set()
+    end_all()
+
+
+def who(pid: int) -> str | None:
+    """Return what tells this process from any other that ever has its number; None: no such one."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else f"{pid}:{fields[18]}:{boot}"  # when it began, in ticks
 
 
 def end_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -25,6 +26,22 @@ class Ended(BaseException):  # like KeyboardInterrupt: no `except Exception` may
     @property
     def exit_code(self) -> int:
         return 128 + self.number  # as shells say it
+
+
+class Inbox:
+    """Signals as letters: the main thread reads them when it has time."""
+
+    def __init__(self) -> None:
+        self._letters: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in _ASKING:
+            signal.signal(number, lambda number, _frame: self._letters.put(number))
+
+    def next(self, *, seconds: float) -> signal.Signals | None:
+        """Return the next signal, or None when none came in time."""
+        try:
+            return signal.Signals(self._letters.get(timeout=seconds))
+        except queue.Empty:
+            return None
 
 
 def end_at_once() -> None:

@@ -13,7 +13,7 @@ from eiderd import catalog
 from eiderd.errors import NoSpace, VerificationFailed
 from eiderd.evidence import Captured, Checked, Damage, Member, Opened, Packed, TableContent
 from eiderd.jobs import backup
-from eiderd.model import State
+from eiderd.model import Content, ContentVerdict, State
 
 NOON = 1_790_000_000_000_000_123
 CAPTURED = Captured(
@@ -41,6 +41,9 @@ class Steps:
         self.taken: list[str] = []
         self.checked, self.opened = checked, opened
 
+    def ensure_room(self) -> None:
+        self.taken.append("ensure room")
+
     def refresh(self) -> Captured:
         self.taken.append("refresh")
         return CAPTURED
@@ -58,6 +61,11 @@ class Steps:
         assert path.read_bytes() == b"archive"
         self.taken.append("sync")
 
+    def compare(
+        self, *, old: Content | None, new: Content
+    ) -> tuple[ContentVerdict, tuple[str, ...]]:
+        return ContentVerdict.NORMAL, ()
+
     def open_mirror(self) -> Opened:
         self.taken.append("open")
         return self.opened
@@ -69,12 +77,14 @@ def _run(directory: Path, steps: Steps) -> Any:  # noqa: ANN401
         source=Path("/data/x.duckdb"),
         directory=directory,
         note="",
+        ensure_room=steps.ensure_room,
         refresh=steps.refresh,
         pack=steps.pack,
         check=steps.check,
         sync=steps.sync,
         open_mirror=steps.open_mirror,
         together=lambda one, other: (one(), other()),
+        compare=steps.compare,
     ).value
 
 
@@ -90,7 +100,7 @@ def test_an_archive_is_synced_and_proven_before_it_is_committed(
 
     monkeypatch.setattr(catalog, "commit", committed)
     made = _run(tmp_path, steps)
-    assert steps.taken == ["refresh", "pack", "check", "sync", "open", "commit"]
+    assert steps.taken == ["ensure room", "refresh", "pack", "check", "sync", "open", "commit"]
     assert made.state is State.VERIFIED
     # The instant of the capture, enclosed by whole microseconds.
     assert made.consistency.captured_from.microsecond == 0
@@ -122,3 +132,16 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(NoSpace):
         _run(tmp_path, steps)
     assert list((tmp_path / ".staging").iterdir()) == []
+
+
+def test_a_backup_that_does_not_fit_copies_nothing(tmp_path: Path) -> None:
+    steps = Steps()
+
+    def full() -> None:
+        raise NoSpace("full")
+
+    steps.ensure_room = full  # type: ignore[method-assign]
+    with pytest.raises(NoSpace):
+        _run(tmp_path, steps)
+    assert steps.taken == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,136 @@
+"""The clock wakes a job: the timetable, run by APScheduler.
+
+No run is skipped in silence. A run that comes late runs once; what it stands for besides itself is
+counted as missed. At the beginning, and whenever the clock was set, whatever is overdue runs once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from eiderd import schedule
+from eiderd.schedule import Every, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from apscheduler.schedulers.base import BaseScheduler
+
+    from eiderd.model import Job
+    from eiderd.schedule import Entry
+
+_BEAT: Final = "beat"
+_BEAT_SECONDS: Final = 5.0
+_SPARE_THREADS: Final = 4
+
+
+class Turn(Protocol):
+    """Do what an entry of the timetable says. It reports on itself and raises nothing."""
+
+    def __call__(self, entry: Entry, /) -> None: ...
+
+
+def threads(timetable: Sequence[Entry]) -> BackgroundScheduler:
+    """Return a scheduler with one thread for the store, and enough that no watcher waits.
+
+    A watcher that hangs keeps its thread; all others, and the beat, have their own.
+    """
+    watchers = sum(entry.lane is Lane.WATCH for entry in timetable)
+    return BackgroundScheduler(
+        executors={
+            str(Lane.STORE): ThreadPoolExecutor(max_workers=1),
+            str(Lane.WATCH): ThreadPoolExecutor(max_workers=watchers + _SPARE_THREADS),
+        },
+        # By default a run that is a second late is dropped, and the log says so at best.
+        job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        timezone=datetime.UTC,
+    )
+
+
+class Clockwork:
+    """Turns until it is ended."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: BaseScheduler,
+        turn: Turn,
+        zone: datetime.tzinfo,
+        now: Callable[[], datetime.datetime],
+    ) -> None:
+        self._scheduler = scheduler
+        self._turn = turn
+        self._zone = zone
+        self._now = now
+        self._beat_at = time.monotonic()
+        self._busy: dict[Job, tuple[Entry, float]] = {}
+
+    def begin(self, timetable: Sequence[Entry], *, at_once: Callable[[Entry], bool]) -> None:
+        """Start turning. Entries of which `at_once` is true run now, then by the timetable."""
+        self._scheduler.start()
+        self._scheduler.add_job(
+            self._beat,
+            trigger=schedule.trigger(
+                Every(datetime.timedelta(seconds=_BEAT_SECONDS)), zone=self._zone, begin=self._now()
+            ),
+            id=_BEAT,
+            executor=str(Lane.WATCH),
+        )
+        self.follow(timetable, at_once=at_once)
+
+    def follow(self, timetable: Sequence[Entry], *, at_once: Callable[[Entry], bool]) -> None:
+        """Go by this timetable from now on. What runs goes on running."""
+        now = self._now()
+        wanted = {str(entry.job) for entry in timetable}
+        for job in self._scheduler.get_jobs():
+            if job.id not in wanted | {_BEAT}:
+                self._scheduler.remove_job(job.id)
+        for entry in timetable:
+            trigger = schedule.trigger(entry.when, zone=self._zone, begin=now)
+            later = schedule.times(entry.when, after=now, zone=self._zone)
+            first = now if at_once(entry) else next(later, None)
+            self._scheduler.add_job(
+                self._run,
+                trigger=trigger,
+                args=(entry,),
+                id=str(entry.job),
+                executor=str(entry.lane),
+                next_run_time=first,
+                replace_existing=True,
+            )
+
+    def alive(self) -> bool:
+        """Whether its thread is there. APScheduler lets it die of what a job store raises."""
+        thread = getattr(self._scheduler, "_thread", None)
+        return thread is None or thread.is_alive()
+
+    def at_work(self) -> list[tuple[Entry, float]]:
+        """Return what runs now, and since when by the clock that only counts."""
+        return list(self._busy.values())
+
+    def wake(self) -> None:
+        """Look at the clock again: after a suspend, a thread that waits has waited too long."""
+        self._scheduler.wakeup()
+
+    def beat_age_seconds(self) -> float:
+        """How long ago the loop that does the work turned last."""
+        return time.monotonic() - self._beat_at
+
+    def end(self) -> None:
+        """Begin no further run. Those at work are not waited for."""
+        self._scheduler.shutdown(wait=False)
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+
+    def _run(self, entry: Entry) -> None:
+        self._busy[entry.job] = (entry, time.monotonic())
+        try:
+            self._turn(entry)
+        finally:
+            del self._busy[entry.job]

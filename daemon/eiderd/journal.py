@@ -1,0 +1,211 @@
+"""What happened: one file of JSON lines that every run of the service and of `eider` adds to.
+
+It says when a run began before the run does anything, so that one whose process was killed is
+found: begun, not ended, and nobody there. Budgets, totals and last successes live here; which
+backups exist does not, that is the catalog's.
+
+A journal that cannot be written (a full disk) stops nothing: what could not be written is kept in
+this process's memory, and `trouble` says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from eiderd import memory
+from eiderd.errors import EiderError
+from eiderd.memory import Memory
+from eiderd.model import Job, Run, RunOutcome
+from eiderd.outside.lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from eiderd.health import Finding
+    from eiderd.outside.clock import Reading
+
+_LONGEST: Final = 1 << 20  # bytes, until it is shortened
+_LONGEST_TEXT: Final = 2000
+_JUMP: Final = datetime.timedelta(minutes=5)
+
+
+class Who(Protocol):
+    """Say which process has this number, as nobody else ever will; None if there is none."""
+
+    def __call__(self, pid: int, /) -> str | None: ...
+
+
+class Journal:
+    """The file, and what it amounts to. `pid` is this process."""
+
+    def __init__(self, path: Path, *, pid: int, who: Who) -> None:
+        self._lines = Lines(path)
+        self._pid = pid
+        self._who = who
+        self._me = who(pid) or f"{pid}:0:0"
+        self._memory = Memory()
+        self._clock: Reading | None = None
+        self.trouble: EiderError | None = None
+
+    # Reading
+
+    @contextlib.contextmanager
+    def memory(self) -> Iterator[Memory]:
+        """Yield what is known now, also of what other processes wrote. No thread writes meanwhile.
+
+        When the file cannot be read, `trouble` says so and what was known before has to do.
+        """
+        with self._lines.guard:
+            try:
+                lines, anew = self._lines.unread()
+                if anew:
+                    self._memory = Memory()
+                self._memory.read(lines)
+            except EiderError as error:
+                self.trouble = error
+            yield self._memory
+
+    def running(self) -> list[Run]:
+        """Return the runs that are at work at this moment, in whatever process."""
+        with self.memory() as known:
+            return [run for run, who in known.open.values() if self._is_alive(who)]
+
+    def service_since(self) -> datetime.datetime | None:
+        """Return since when the service runs; None when it does not."""
+        with self.memory() as known:
+            service = known.service
+        return service[0] if service and self._is_alive(service[1]) else None
+
+    def is_clock_doubtful(self, reading: Reading) -> bool:
+        """Say whether the clock was set, and has not been steady for a day since."""
+        with self.memory() as known:
+            return known.is_clock_doubtful(at=reading.at, boot=reading.boot, up=reading.up)
+
+    def _is_alive(self, who: str) -> bool:
+        return self._who(int(who.partition(":")[0])) == who
+
+    # Writing
+
+    def begin(
+        self, job: Job, *, at: datetime.datetime, planned_at: datetime.datetime | None
+    ) -> Run:
+        """Record that a run begins and return it, with its number."""
+        run = Run(number=0, job=job, began_at=at, planned_at=planned_at, pid=self._pid)
+
+        def make() -> dict[str, Any]:
+            nonlocal run
+            with self.memory() as known:
+                run = dataclasses.replace(run, number=known.last_number + 1)
+            return memory.began(run, who=self._me)
+
+        self._append(make)
+        return run
+
+    def end(
+        self,
+        run: Run,
+        *,
+        at: datetime.datetime,
+        seconds: float,
+        outcome: RunOutcome,
+        why: str = "",
+        hint: str = "",
+        backup: str = "",
+    ) -> None:
+        self._tell(
+            {
+                "word": "ended",
+                "number": run.number,
+                "at": at.isoformat(),
+                "seconds": round(seconds, 3),
+                "outcome": outcome,
+                "why": why[:_LONGEST_TEXT],
+                "hint": hint[:_LONGEST_TEXT],
+                "backup": backup,
+            }
+        )
+
+    def missed(self, job: Job, *, count: int) -> None:
+        self._tell({"word": "missed", "job": job, "count": count})
+
+    def pruned(self, *, backups: int, size: int) -> None:
+        self._tell({"word": "pruned", "backups": backups, "bytes": size})
+
+    def raised(self, finding: Finding, *, at: datetime.datetime) -> None:
+        self._tell({"word": "raised", "at": at.isoformat(), **_name(finding)})
+
+    def cleared(self, finding: Finding, *, at: datetime.datetime) -> None:
+        self._tell({"word": "cleared", "at": at.isoformat(), **_name(finding)})
+
+    def disk(self, samples: list[Any]) -> None:
+        self._tell({"word": "disk", "samples": samples})
+
+    def begin_service(self, *, at: datetime.datetime) -> list[Run]:
+        """Record that the service begins, and the end of every run whose process is gone.
+
+        Return those runs. Shorten the journal if it has become long.
+        """
+        with self.memory() as known:
+            died = [run for run, who in known.open.values() if not self._is_alive(who)]
+        for run in died:
+            self.end(run, at=at, seconds=0.0, outcome=RunOutcome.DIED,
+                     why="its process was killed, or the machine went down")  # fmt: skip
+        if self._lines.length > _LONGEST:
+            self._shorten(at=at)
+        self._tell({"word": "service", "at": at.isoformat(), "who": self._me})
+        return died
+
+    def look_at_clock(self, reading: Reading) -> datetime.timedelta | None:
+        """Compare the clock with what it should be by now. Return by how much it jumped, if it did.
+
+        Within one boot, the clock that only counts tells; else time may not have gone backwards.
+        """
+        before, self._clock = self._clock, reading
+        if before and before.boot == reading.boot:
+            jump = (reading.at - before.at) - datetime.timedelta(seconds=reading.up - before.up)
+        else:
+            with self.memory() as known:
+                latest = known.latest
+            jump = (
+                min(reading.at - latest, datetime.timedelta(0)) if latest else datetime.timedelta(0)
+            )
+        if abs(jump) < _JUMP:
+            return None
+        told = {"at": reading.at.isoformat(), "boot": reading.boot, "up": reading.up}
+        self._tell({"word": "clock", "by_seconds": jump.total_seconds(), **told})
+        return jump
+
+    def _shorten(self, *, at: datetime.datetime) -> None:
+        def make() -> list[bytes]:
+            with self.memory() as known:
+                return [_line(document) for document in known.shortened(at=at)]
+
+        try:
+            self._lines.rewrite(make)
+        except EiderError as error:
+            self.trouble = error
+
+    def _tell(self, document: dict[str, Any]) -> None:
+        self._append(lambda: document)
+
+    def _append(self, make: Callable[[], dict[str, Any]]) -> None:
+        with self._lines.guard:
+            try:
+                self._lines.append(lambda: _line(make()))
+                self.trouble = None
+            except EiderError as error:
+                self.trouble = error
+                self._memory.read([_line(make())])
+
+
+def _name(finding: Finding) -> dict[str, str]:
+    return {"kind": finding.kind, "subject": finding.subject}
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()

@@ -1,0 +1,190 @@
+"""Lets the watchers look: hands each what it needs, and puts what they see on the board."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Final
+
+from eiderd import catalog, retention, self_findings
+from eiderd.app import App
+from eiderd.board import Board, Stock
+from eiderd.errors import Bug, EiderError
+from eiderd.frame import frame_of
+from eiderd.growth import Samples
+from eiderd.health import Finding, Kind, Severity
+from eiderd.jobs import ballast as ballast_job
+from eiderd.model import Job
+from eiderd.outside import clock, filesystem
+from eiderd.status import Place, Service
+from eiderd.watch import content, disk, freshness
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eiderd.config import Settings
+    from eiderd.model import Brief, Outcome
+    from eiderd.status import Status
+
+_WATCHERS: Final = (Job.FRESHNESS, Job.DISK, Job.CONTENT)
+_SAVED_EVERY: Final = datetime.timedelta(hours=1)
+_BALLAST: Final = ".ballast"
+
+
+class Lookout:
+    """The watchers of one configuration (`app`; a reload gives another), and what they remember."""
+
+    def __init__(self, *, app: App, board: Board) -> None:
+        self.app = app
+        self._board = board
+        with app.journal.memory() as known:
+            saved = dict(known.samples)
+        self._samples = {place: Samples.from_json(saved.get(place)) for place in Place}
+        self._saved_at: datetime.datetime | None = None
+        self._tables_of = ""
+
+    def look(self, job: Job, *, at: datetime.datetime) -> tuple[Finding, ...]:
+        """Let one watcher look. Raise what it raises."""
+        return {
+            Job.FRESHNESS: self._freshness,
+            Job.DISK: self._disk,
+            Job.CONTENT: self._content,
+        }[job](at)
+
+    def ballast(self) -> Outcome[int]:
+        """Keep the ballast, or release it when the disk is critically full."""
+        settings = self.app.settings.disk
+        return ballast_job.run(
+            disk=next((one for one in self._board.disks if one.place is Place.BACKUPS), None),
+            size=settings.ballast,
+            path=self.app.directory / _BALLAST,
+            critical_bytes=settings.critical,
+            found=filesystem.ballast_at,
+            allocate=filesystem.make_ballast,
+            release=filesystem.release_ballast,
+        )
+
+    def _freshness(self, at: datetime.datetime) -> tuple[Finding, ...]:
+        self._take_stock(at)
+        frame = self._board.frame
+        with self.app.journal.memory() as known:
+            last, failures, first = dict(known.last), dict(known.failures), known.first
+        return freshness.run(
+            now=at,
+            briefs=self._board.stock.backups,
+            last=last,
+            failures=failures,
+            running={run.job for run in self.app.journal.running()},
+            timetable=frame.timetable,
+            since=self._board.service.since or at,
+            first_began=first or at,
+            fresh_within=frame.fresh_within,
+            zone=frame.zone,
+        )
+
+    def _take_stock(self, at: datetime.datetime) -> None:
+        listing = self.app.briefs.look()
+        plan = retention.decide(
+            listing.backups,
+            unreadable=len(listing.unreadable),
+            rules=self.app.rules(),
+            now=at,
+            zone=self._board.frame.zone,
+            clock_jumped=self.app.journal.is_clock_doubtful(clock.reading()),
+        )
+        live = self._live()
+        self._board.stock = Stock(
+            backups=listing.backups,
+            unreadable=listing.unreadable,
+            frozen=plan.frozen,
+            tables=self._tables(listing.newest_verified),
+            database_bytes=filesystem.file_bytes(live) if live else 0,
+            wal_bytes=filesystem.file_bytes(live.with_name(f"{live.name}.wal")) if live else 0,
+        )
+
+    def _live(self) -> Path | None:
+        """Return the live database, unless its disk gave no answer: whoever asks it would hang."""
+        answered = any(one.place is Place.DATA for one in self._board.disks)
+        return self.app.settings.database.path if answered or not self._board.disks else None
+
+    def _tables(self, newest: Brief | None) -> dict[str, int]:
+        """Return the rows of each table in the newest verified backup; its manifest says them."""
+        if newest is None:
+            return {}
+        if newest.id == self._tables_of:
+            return dict(self._board.stock.tables)
+        try:
+            tables = catalog.recorded(self.app.directory, newest.id).content.tables
+        except EiderError:  # it went a moment ago: the next look sees another
+            return {}
+        self._tables_of = newest.id
+        return {name: table.rows for name, table in tables.items()}
+
+    def _content(self, _at: datetime.datetime) -> tuple[Finding, ...]:
+        stock = self._board.stock
+        return content.run(briefs=stock.backups, unreadable=stock.unreadable, frozen=stock.frozen)
+
+    def _disk(self, at: datetime.datetime) -> tuple[Finding, ...]:
+        settings = self.app.settings
+        looks = disk.run(
+            now=at,
+            folders={
+                Place.DATA: settings.database.path.parent,
+                Place.BACKUPS: self.app.directory,
+                Place.STATE: settings.service.state,
+            },
+            look=filesystem.look,
+            ballast_there=lambda: filesystem.is_there(self.app.directory / _BALLAST),
+            samples=self._samples,
+            limits=disk.Limits(
+                warn=settings.disk.warn,
+                critical=settings.disk.critical,
+                forecast=settings.disk.forecast,
+                ballast=settings.disk.ballast,
+            ),
+        )
+        self._board.disks, self._samples = looks.disks, dict(looks.samples)
+        is_time = self._saved_at is None or at - self._saved_at > _SAVED_EVERY
+        if self._board.records and is_time:
+            self._saved_at = at
+            self.app.journal.disk(
+                [[place, samples.to_json()] for place, samples in self._samples.items()]
+            )
+        return looks.findings
+
+
+def look_around(settings: Settings, *, at: datetime.datetime, zone: datetime.tzinfo) -> Status:
+    """Let every watcher look once, recording nothing: how things are, with the service or without.
+
+    A watcher that cannot look is told of like a finding.
+    """
+    app = App(settings)
+    frame = frame_of(settings, zone=zone, at=at)
+    board = Board(frame=frame, journal=app.journal, records=False)
+    board.service = Service(since=app.journal.service_since())
+    lookout = Lookout(app=app, board=board)
+    for job in _WATCHERS:
+        try:
+            board.report(str(job), lookout.look(job, at=at), at=at)
+        except EiderError as error:
+            board.report(str(job), (blind(job, error),), at=at)
+    found = self_findings.all_of(
+        at_work=(),
+        refused="",
+        unfollowed=(),
+        trouble=app.journal.trouble,
+        is_clock_doubtful=app.journal.is_clock_doubtful(clock.reading()),
+    )
+    board.report("journal", found, at=at)
+    return board.status(at=at)
+
+
+def blind(job: Job, error: Exception) -> Finding:
+    """Return what is found when a watcher cannot look."""
+    known = error if isinstance(error, EiderError) else Bug(f"{type(error).__name__}: {error}")
+    return Finding(
+        kind=Kind.WATCHER_FAILED,
+        subject=str(job),
+        severity=Severity.WARNING,
+        message=f"the watcher {job} cannot look: {known.message}",
+        command=known.hint or f"journalctl -u eiderd -g {job}",
+    )
