@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from eiderd import schedule
 from eiderd.schedule import Every, Lane
@@ -52,6 +53,24 @@ def threads(timetable: Sequence[Entry]) -> BackgroundScheduler:
     )
 
 
+class _Coming(BaseTrigger):  # type: ignore[misc]  # it ships no types
+    """A trigger that never looks back: of what is late, nothing but the next time is asked for.
+
+    APScheduler lists every time that passed before it makes one run of them. When the clock is set
+    by a year, that is millions of beats, hundreds of megabytes and a minute without a turn.
+    """
+
+    def __init__(self, trigger: BaseTrigger) -> None:
+        self._trigger = trigger
+
+    def get_next_fire_time(
+        self, previous: datetime.datetime | None, now: datetime.datetime
+    ) -> datetime.datetime | None:
+        last = previous and max(previous, now)
+        found: datetime.datetime | None = self._trigger.get_next_fire_time(last, now)
+        return found
+
+
 class Clockwork:
     """Turns until it is ended."""
 
@@ -73,14 +92,7 @@ class Clockwork:
     def begin(self, timetable: Sequence[Entry], *, at_once: Callable[[Entry], bool]) -> None:
         """Start turning. Entries of which `at_once` is true run now, then by the timetable."""
         self._scheduler.start()
-        self._scheduler.add_job(
-            self._beat,
-            trigger=schedule.trigger(
-                Every(datetime.timedelta(seconds=_BEAT_SECONDS)), zone=self._zone, begin=self._now()
-            ),
-            id=_BEAT,
-            executor=str(Lane.WATCH),
-        )
+        self.wake()
         self.follow(timetable, at_once=at_once)
 
     def follow(self, timetable: Sequence[Entry], *, at_once: Callable[[Entry], bool]) -> None:
@@ -91,7 +103,7 @@ class Clockwork:
             if job.id not in wanted | {_BEAT}:
                 self._scheduler.remove_job(job.id)
         for entry in timetable:
-            trigger = schedule.trigger(entry.when, zone=self._zone, begin=now)
+            trigger = _Coming(schedule.trigger(entry.when, zone=self._zone, begin=now))
             later = schedule.times(entry.when, after=now, zone=self._zone)
             first = now if at_once(entry) else next(later, None)
             self._scheduler.add_job(
@@ -114,8 +126,20 @@ class Clockwork:
         return list(self._busy.values())
 
     def wake(self) -> None:
-        """Look at the clock again: after a suspend, a thread that waits has waited too long."""
-        self._scheduler.wakeup()
+        """Look at the clock again, and let it beat at once.
+
+        After a suspend, a thread that waits has waited too long; when the clock was set back, the
+        next beat lies that far ahead.
+        """
+        now, interval = self._now(), datetime.timedelta(seconds=_BEAT_SECONDS)
+        self._scheduler.add_job(
+            self._beat,
+            trigger=_Coming(schedule.trigger(Every(interval), zone=self._zone, begin=now)),
+            id=_BEAT,
+            executor=str(Lane.WATCH),
+            next_run_time=now,
+            replace_existing=True,
+        )
 
     def beat_age_seconds(self) -> float:
         """How long ago the loop that does the work turned last."""

@@ -5,7 +5,7 @@ found: begun, not ended, and nobody there. Budgets, totals and last successes li
 backups exist does not, that is the catalog's.
 
 A journal that cannot be written (a full disk) stops nothing: what could not be written is kept in
-this process's memory, and `trouble` says so.
+this process's memory until it can be, and `trouble` says so.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from eiderd import memory
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 1 << 20  # bytes, until it is shortened
 _LONGEST_TEXT: Final = 2000
+_MOST_UNWRITTEN: Final = 10_000
 _JUMP: Final = datetime.timedelta(minutes=5)
 
 
@@ -49,6 +51,7 @@ class Journal:
         self._who = who
         self._me = who(pid) or f"{pid}:0:0"
         self._memory = Memory()
+        self._unwritten: deque[bytes] = deque(maxlen=_MOST_UNWRITTEN)
         self._clock: Reading | None = None
         self.trouble: EiderError | None = None
 
@@ -196,11 +199,16 @@ class Journal:
     def _append(self, make: Callable[[], dict[str, Any]]) -> None:
         with self._lines.guard:
             try:
-                self._lines.append(lambda: _line(make()))
-                self.trouble = None
+                self._lines.append(lambda: b"\n".join((*self._unwritten, _line(make()))))
             except EiderError as error:
                 self.trouble = error
-                self._memory.read([_line(make())])
+                self._unwritten.append(_line(make()))
+                self._memory.read([self._unwritten[-1]])
+                return
+            self.trouble = None
+            if self._unwritten:  # they are read once more now, so all is counted anew
+                self._unwritten.clear()
+                self._lines.forget()
 
 
 def _name(finding: Finding) -> dict[str, str]:

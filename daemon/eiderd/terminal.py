@@ -87,6 +87,17 @@ def toml(document: dict[str, Any]) -> None:
     write("".join(map(shown, tomli_w.dumps(document))))
 
 
+def markdown(text: str) -> None:
+    """Print a text of eiderd's own, laid out on a terminal and as it is elsewhere."""
+    if not is_coloured(sys.stdout):
+        write(text)
+        return
+    from rich.console import Console  # noqa: PLC0415  (it takes long, and only this needs it)
+    from rich.markdown import Markdown  # noqa: PLC0415
+
+    Console().print(Markdown(text))
+
+
 # Problems ---------------------------------------------------------------------------------------
 
 

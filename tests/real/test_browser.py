@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,14 +120,13 @@ def _browser(folder: Path) -> Any:  # noqa: ANN401  (selenium's classes come and
     from selenium import webdriver  # noqa: PLC0415  (only where there is a browser)
     from selenium.webdriver.chrome.service import Service  # noqa: PLC0415
 
+    # No sandbox: as root, and in most containers, Chromium cannot have one. It sees our pages only.
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for switch in ("headless=new", "disable-gpu", "disable-dev-shm-usage", "no-first-run",
-                   "hide-scrollbars", "disable-background-networking", "no-proxy-server",
-                   f"user-data-dir={folder / 'profile'}"):  # fmt: skip
+                   "hide-scrollbars", "no-sandbox", "disable-background-networking",
+                   "no-proxy-server", f"user-data-dir={folder / 'profile'}"):  # fmt: skip
         options.add_argument(f"--{switch}")
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # Chromium refuses to run as root with one
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     return webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
 

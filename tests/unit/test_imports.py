@@ -32,6 +32,7 @@ PURE = {
     "self_findings",
     "schedule",
     "units",
+    "words",
 }
 EXCUSED = {"units": {"pydantic"}, "room": {"rich", "pathlib"}}  # spelling sizes, comparing paths
 IMPURE = WORLD | {"os", "pathlib", "numpy", "structlog", "pydantic", "rich", "typer"}

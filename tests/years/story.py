@@ -109,25 +109,25 @@ class Story:
         self._for(duration, lambda: setattr(self.world, name, False))
 
     def _off(self) -> None:
-        if self.world.journal_full:  # what was not written does not survive: that is no promise
+        if self.world.is_unwritten:  # what was not written does not survive: that is no promise
             return
         duration = HOUR * self.rng.choice((1, 5, 12, 30, 80, 200, 600)) * (0.5 + self.rng.random())
         self.world.off(duration)
         self._count(duration)
 
     def _kill(self) -> None:
-        if not self.world.journal_full:
+        if not self.world.is_unwritten:
             self.world.kill_next = self.rng.randint(1, 30)
 
     def _restart(self) -> None:
-        if not self.world.journal_full:
+        if not self.world.is_unwritten:
             self.world.end()
             self._pass(MINUTE)
             self.world.begin()
 
     def _clock(self) -> None:
         """It goes wrong, and after a while somebody sets it right."""
-        if self._wrong_by or self.world.journal_full:
+        if self._wrong_by or self.world.is_unwritten:
             return
         self._wrong_by = self.rng.choice((-1, 1)) * self.rng.choice(
             (3 * MINUTE, 7 * MINUTE, HOUR, DAY, 366 * DAY)
@@ -148,11 +148,11 @@ class Story:
 
     def _accept(self) -> None:
         suspects = [one for one in self.world.backups if one.state is State.SUSPECT]
-        if suspects:
+        if suspects and not self.world.is_unwritten:
             self.world.accept(suspects[-1])
 
     def _pin(self) -> None:
-        if self.world.made:
+        if self.world.made and not self.world.is_unwritten:
             one = self.rng.choice(self.world.backups)
             self.world.pin(one, pinned=True)
 
@@ -160,7 +160,7 @@ class Story:
         pinned = [one for one in self.world.backups if one.pinned]
         good = oracle.newest_verified(self.world.backups)
         for one in pinned[:-2]:
-            if one is not good:
+            if one is not good and not self.world.is_unwritten:
                 self.world.pin(one, pinned=False)
 
     def _strange(self) -> None:

@@ -13,6 +13,7 @@ _config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
 # In the order of `eider --help`.
 cli.command()(standing.status)
+cli.command()(standing.runbook)
 cli.command()(backups.backup)
 cli.command("list")(backups.list_)
 cli.command()(backups.show)

@@ -1,12 +1,14 @@
-"""The verb that says how everything is, whether the service runs or not."""
+"""The verbs that say how everything is, whether the service runs or not, and what that means."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from eiderd import documents, status_report
+from eiderd import documents, runbooks, status_report, terminal
 from eiderd.cli.root import Json, session
-from eiderd.errors import ExitCode
+from eiderd.errors import ConfigError, ExitCode
 from eiderd.health import Condition
 
 
@@ -24,3 +26,30 @@ def status(json_: Json = False) -> None:
         status_report.show(found, zone=clock.zone())
     well = found.condition is Condition.WELL
     raise typer.Exit(ExitCode.DONE if well else ExitCode.DEGRADED)
+
+
+def _complete_runbook(incomplete: str) -> list[str]:
+    return [name for name in sorted(runbooks.NAMES) if name.startswith(incomplete)]
+
+
+def runbook(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The kind of a finding.", autocompletion=_complete_runbook),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Print what a finding means and what to do about it; without a name, list them."""
+    names = sorted(runbooks.NAMES)
+    if name is None:
+        documents.plain_document(names) if json_ else terminal.say("\n".join(names))
+        return
+    text = runbooks.text(name)
+    if text is None:
+        raise ConfigError(
+            f"there is no runbook {name!r}", hint="See which there are: eider runbook"
+        )
+    if json_:
+        documents.plain_document({"name": name, "text": text})
+    else:
+        terminal.markdown(text)

@@ -42,6 +42,10 @@ class Lines:
                 anew, self._inode, self._offset = self._inode != 0, 0, 0
                 return [], anew
 
+    def forget(self) -> None:
+        """Let the next `unread` return all lines, as those of another file."""
+        self._inode = self._offset = 0
+
     def append(self, make: Callable[[], bytes]) -> None:
         """Append the line that `make` returns, and sync it. `make` runs under the lock.
 
