@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from eiderd.outside.web import Web
 
@@ -69,6 +72,8 @@ class Certificate:
 
 def certificate(folder: Path) -> Certificate:
     """Make a certificate that signs itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl: apt-get install openssl")
     folder.mkdir(exist_ok=True)
     made = Certificate(
         folder / "chain.pem", folder / "chain.pem", folder / "key.pem", folder / "locked.pem"

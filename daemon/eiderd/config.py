@@ -213,8 +213,8 @@ class DiskSection(_Section):
     )
     ballast: BallastSize | None = Field(
         None,
-        description="Keep a file of this size, 1MB to 1TB, beside the backups, and remove it when the disk is "
-        "critically full, so that there is room to put things right.",
+        description="Keep a file of this size, 1MB to 1TB, beside the backups, and remove it when "
+        "the disk is critically full, so that there is room to put things right.",
     )
 
 

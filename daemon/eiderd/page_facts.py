@@ -15,6 +15,7 @@ from eiderd import drawings
 from eiderd.health import Condition, Severity
 from eiderd.model import RunOutcome, State
 from eiderd.status import Frozen
+from eiderd.units import short, spoken
 
 if TYPE_CHECKING:
     from eiderd.health import Finding
@@ -233,31 +234,6 @@ def _service(status: Status, *, clock: _Clock) -> dict[str, Any]:
 
 
 # Words ------------------------------------------------------------------------------------------
-
-_STEPS: Final = (
-    (86_400 * 2, 86_400, "day", "d"),
-    (3600 * 2, 3600, "hour", "h"),
-    (120, 60, "minute", "min"),
-    (0, 1, "second", "s"),
-)
-
-
-def spoken(seconds: float) -> str:
-    """Return a time as people say it: "3 hours"."""
-    count, word, _short = _steps(seconds)
-    return f"{count} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def short(seconds: float) -> str:
-    """Return a time as a table says it: "3 h"."""
-    count, _word, unit = _steps(seconds)
-    return f"{count} {unit}"
-
-
-def _steps(seconds: float) -> tuple[int, str, str]:
-    whole = max(0, int(seconds))
-    size, word, unit = next((size, w, u) for least, size, w, u in _STEPS if whole >= least)
-    return whole // size, word, unit
 
 
 def _took(seconds: float | None) -> str:

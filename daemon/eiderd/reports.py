@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from eiderd import terminal
 from eiderd.model import Level, Proof, State
 from eiderd.terminal import BOLD, GREEN, MAGENTA, RED, YELLOW, paint, say
+from eiderd.units import short
 from eiderd.words import plain
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _row(backup: Backup | Brief, *, now: datetime.datetime) -> tuple[str, ...]:
     return (
         backup.id,
         taken(backup),
-        _age(now - backup.created_at),
+        short((now - backup.created_at).total_seconds()),
         str(backup.state),
         decimal(backup.bytes),
         f"{backup.proof.rows:,}" if backup.proof.rows else "-",
@@ -143,15 +144,6 @@ def _day(day: datetime.date) -> str:
 
 def _doubtful(other: Unreadable) -> tuple[str, ...]:
     return other.id, "-", "-", str(other.state), "-", "-", other.problem
-
-
-_STEPS = ((86_400 * 2, 86_400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
-
-
-def _age(age: datetime.timedelta) -> str:
-    seconds = max(0, int(age.total_seconds()))
-    unit, word = next((unit, word) for least, unit, word in _STEPS if seconds >= least)
-    return f"{seconds // unit} {word}"
 
 
 def columns(

@@ -231,6 +231,7 @@ class Service:
         self._systemd.reloading()
         try:
             self._follow(configuration.load(self._path)[0])
+            self._web.renew()  # a certificate is often renewed in its place
             self._refused = ""
             structlog.get_logger().info("The configuration was loaded.", word="config_loaded")
         except EiderError as error:

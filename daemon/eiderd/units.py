@@ -40,14 +40,31 @@ def spell_duration(value: timedelta) -> str:
     raise AssertionError("every time is a whole number of milliseconds")
 
 
-_ROUGH = ((86_400 * 2, 86_400, "days"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
+# From how many seconds on a time is said in a unit, its seconds, and how it is called.
+_STEPS = (
+    (86_400 * 2, 86_400, "day", "d"),
+    (3600 * 2, 3600, "hour", "h"),
+    (120, 60, "minute", "min"),
+    (0, 1, "second", "s"),
+)
 
 
-def about(value: timedelta) -> str:
-    """Given a time, return it rounded down to a unit in which it is at least two: "26 h"."""
-    seconds = max(0, int(value.total_seconds()))
-    unit, word = next((unit, word) for least, unit, word in _ROUGH if seconds >= least)
-    return f"{seconds // unit} {word}"
+def spoken(seconds: float) -> str:
+    """Return a time as people say it, rounded down: "26 hours"."""
+    count, word, _short = _rounded(seconds)
+    return f"{count} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def short(seconds: float) -> str:
+    """Return a time as a table says it, rounded down: "26 h"."""
+    count, _word, unit = _rounded(seconds)
+    return f"{count} {unit}"
+
+
+def _rounded(seconds: float) -> tuple[int, str, str]:
+    whole = max(0, int(seconds))
+    size, word, unit = next((size, w, u) for least, size, w, u in _STEPS if whole >= least)
+    return whole // size, word, unit
 
 
 def spell_size(value: int) -> str:

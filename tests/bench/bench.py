@@ -1,8 +1,9 @@
 """The benchmark: `python -m tests.bench.bench`, from the root of the repository.
 
 Compares `eider backup` with other tools, measures its memory, what it costs a live writer, how long
-it takes to start, and where its time goes. Writes RESULTS.md. Figures are printed beside their
-budgets; they do not decide the exit code, because a busy machine is not a fault of the code.
+it takes to start, what the service costs and how soon it answers, and where the time of a backup
+goes. Writes RESULTS.md. Figures are printed beside their budgets; they do not decide the exit code,
+because a busy machine is not a fault of the code.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import compare, database, machine, measure, report, startup, tools, writer
+from tests.bench import compare, database, machine, measure, report, service, startup, tools, writer
 from tests.bench.report import Findings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tests.bench.measure import Usage
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = ("compare", "memory", "writer", "startup", "phases")
+PARTS = ("compare", "memory", "writer", "startup", "service", "phases")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
                      help="of writing, without and with backups (default %(default)s)")  # fmt: skip
     top.add_argument("--backups", type=int, nargs="+", default=[1000, 10_000],
                      help="how many are listed (default %(default)s)")  # fmt: skip
+    top.add_argument("--idle", type=float, default=60.0, metavar="SECONDS",
+                     help="that the service is left alone (default %(default)s)")  # fmt: skip
+    top.add_argument("--requests", type=int, default=500,
+                     help="to the service, of each kind (default %(default)s)")  # fmt: skip
     top.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     top.add_argument("--scratch", type=Path, metavar="FOLDER",
                      help="work there and keep the databases for the next time")  # fmt: skip
@@ -79,6 +84,7 @@ def bench(arguments: argparse.Namespace, scratch: Path) -> Findings:
         "memory": lambda: _memory(found, arguments, small, scratch),
         "writer": lambda: _writer(found, arguments, small, scratch),
         "startup": lambda: _startup(found, arguments, small, scratch),
+        "service": lambda: _service(found, arguments, small, scratch),
         "phases": lambda: _phases(found, arguments, small, scratch),
     }
     for name, part in parts.items():
@@ -125,6 +131,21 @@ def _startup(found: Findings, arguments: argparse.Namespace, small: Path, scratc
     config = tools.configure(folder, database=small)
     measure.run(tools.backup_command(config))
     found.timings = startup.start_up(config, folder, counts=arguments.backups, runs=arguments.runs)
+    shutil.rmtree(folder)
+
+
+def _service(found: Findings, arguments: argparse.Namespace, small: Path, scratch: Path) -> None:
+    folder = _fresh(scratch / "service")
+    config = tools.configure(folder, database=small)
+    measure.run(tools.backup_command(config))
+    found.lives = service.lives(
+        config,
+        database=small,
+        counts=(0, 1, min(arguments.backups)),
+        runs=arguments.runs,
+        seconds=arguments.idle,
+        requests=arguments.requests,
+    )
     shutil.rmtree(folder)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.bench import measure, tools, writer
 from tests.bench.compare import Row
 from tests.bench.measure import Usage
+from tests.bench.service import Lives
 from tests.bench.startup import Timing
 from tests.bench.tools import COLD, RESTIC, TAR, WARM
 from tests.bench.writer import Contest
 
 TO_TAR, PEAK, WRITER, LISTING = 0.20, 300e6, 0.90, 0.5
+READY, RESIDENT, IDLE, ANSWER = 2.0, 64e6, 0.005, 0.010  # of the service
 _NOTES = """\
 Every tool reads the same closed file, from warm page cache, into a fresh folder; rounds are
 interleaved, wall and CPU seconds are medians, ratios are medians of the ratios within a round, and
@@ -35,6 +38,7 @@ class Findings:
     phases: Mapping[int, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     contests: Sequence[Contest] = ()
     timings: Sequence[Timing] = ()
+    lives: Sequence[Lives] = ()
 
 
 def render(found: Findings) -> str:
@@ -45,6 +49,7 @@ def render(found: Findings) -> str:
         _memory(found) if found.memory else _absent("Memory"),
         _writer(found.contests) if found.contests else _absent("A live writer"),
         _startup(found.timings) if found.timings else _absent("Start-up"),
+        _service(found.lives) if found.lives else _absent("The service"),
         _phases(found) if found.phases else _absent("Phases"),
     )
     return "\n".join(line for part in parts for line in part)
@@ -205,6 +210,68 @@ def _startup(timings: Sequence[Timing]) -> list[str]:
         )
     titles = ("command", "backups", "wall s", "CPU s", "without start-up", "budget")
     return ["## Start-up", "", *_table(titles, rows)]
+
+
+def _service(lives: Sequence[Lives]) -> list[str]:
+    idle = [life.idle for life in lives if life.idle]
+    metrics = [life.metrics for life in lives if life.metrics]
+    page = [life.page for life in lives if life.page]
+    budgets = {
+        "READY after": _met(
+            good=max(max(life.ready) for life in lives) <= READY, budget=f"<= {READY:g} s"
+        ),
+        "resident": _met(
+            good=max(one.resident for one in idle) <= RESIDENT, budget=f"<= {RESIDENT / 1e6:.0f} MB"
+        ),
+        "of a core": _met(
+            good=max(one.share for one in idle) <= IDLE, budget=f"<= {100 * IDLE:g} %"
+        ),
+        "`/metrics` p99": _met(
+            good=max(one.slowest_of_hundred for one in metrics) <= ANSWER,
+            budget=f"<= {1000 * ANSWER:.0f} ms",
+        ),
+    }
+    columns = [_life(life) for life in lives]
+    rows = [
+        (name, *(column.get(name, "") for column in columns), budgets.get(name, ""))
+        for name in columns[-1]
+    ]
+    return [
+        "## The service, while nothing runs but its watchers",
+        "",
+        *_table(("", *(_backups(life.backups) for life in lives), "budget"), rows),
+        f"Memory and the share of a core: {idle[0].seconds:.0f} s after READY, one page and one",
+        "`/metrics`, with every child that ended. The service answers one request per connection,",
+        f"so an answer is timed from connecting to its end; {page[0].count:,} of each. Where there is",
+        "no backup yet, the first one runs, and only the beginning is timed.",
+        "",
+    ]
+
+
+def _backups(count: int) -> str:
+    return f"{count:,} backup{'' if count == 1 else 's'}"
+
+
+def _life(life: Lives) -> dict[str, str]:
+    """Return the figures of one catalog by name. Without backups there are few."""
+    shown = {"READY after": f"{statistics.median(life.ready):.2f} s (worst {max(life.ready):.2f})"}
+    if not (life.idle and life.metrics and life.page):
+        return shown
+    shown |= {
+        "resident": f"{life.idle.resident / 1e6:.1f} MB",
+        "· proportional (PSS)": f"{life.idle.proportional / 1e6:.1f} MB",
+        "· resident after all requests": f"{life.resident_at_last / 1e6:.1f} MB",
+        "of a core": f"{100 * life.idle.share:.2f} %",
+    }
+    for name, answers in (("`/metrics`", life.metrics), ("`/`", life.page)):
+        shown |= {
+            f"{name} median": f"{1000 * answers.median:.1f} ms",
+            f"{name} p99": f"{1000 * answers.slowest_of_hundred:.1f} ms",
+            f"· CPU of the service for one {name}": f"{1000 * answers.cpu:.1f} ms",
+            f"· size of {name}": f"{answers.size / 1e3:.1f} kB",
+        }
+    ended = f"{statistics.median(life.ended):.2f} s (worst {max(life.ended):.2f})"
+    return shown | {"SIGTERM to its end": ended}
 
 
 def _phases(found: Findings) -> list[str]:

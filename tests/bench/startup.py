@@ -30,7 +30,7 @@ class Timing:
 
 _WORDS = (("list",), ("list", "--json"), ("prune", "--dry-run"), ("prune",))
 # Every backup is asked about by each rule, and none is due.
-_RULES = """[retention]
+RULES = """[retention]
 keep_recent_hours = 100000
 daily = 1000
 weekly = 1000
@@ -53,10 +53,10 @@ def start_up(config: Path, scratch: Path, *, counts: Sequence[int], runs: int) -
     for count in (0, *counts):
         folder = scratch / f"catalog-{count}"
         shutil.rmtree(folder, ignore_errors=True)
-        _fill(model, folder / "backups", count=count)
+        fill(model, folder / "backups", count=count)
         own = tools.configure(folder, database=scratch / "live" / "app.duckdb")
         with own.open("a") as config_file:
-            config_file.write(_RULES)
+            config_file.write(RULES)
         for words in _WORDS:
             command = (tools.EIDER, "--config", str(own), *words)
             name = " ".join(("eider", *words))
@@ -68,7 +68,7 @@ def start_up(config: Path, scratch: Path, *, counts: Sequence[int], runs: int) -
     return timings
 
 
-def _fill(model: Path, target: Path, *, count: int) -> None:
+def fill(model: Path, target: Path, *, count: int) -> None:
     command = (sys.executable, "-m", "tests.bench.manifests", str(model), str(target), str(count))
     measure.run(command, folder=ROOT)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import random
+import resource
 import socket
 import ssl
 import threading
@@ -251,6 +253,28 @@ def test_a_flood_of_idle_connections_is_bounded_and_shuts_nobody_out(
     finally:
         for client in clients:
             client.close()
+
+
+def test_without_descriptors_it_waits_until_there_are_some_again(served: Web) -> None:
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    filling: list[int] = []
+    with socket.socket() as client:
+        client.settimeout(0.5)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 300), hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    filling.append(os.dup(0))
+            client.connect(served.address)
+            client.sendall(GET)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            for descriptor in filling:
+                os.close(descriptor)
+        client.settimeout(5)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
 
 
 def test_many_at_once_are_all_answered(served: Web) -> None:

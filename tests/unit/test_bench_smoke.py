@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     *("--runs", "1", "--megabytes", "25", "--large-megabytes", "0", "--window", "0.5"),
-    *("--backups", "20", "--pace", "0"),
+    *("--backups", "20", "--pace", "0", "--idle", "2", "--requests", "5"),
 )
 
 
@@ -37,3 +37,4 @@ def test_every_part_of_the_bench_measures_something(tmp_path: Path) -> None:
     assert "| eider list --json | 20 |" in text
     assert "| eider prune --dry-run | 20 |" in text
     assert "| open and read |" in text
+    assert "|  | 0 backups | 1 backup | 20 backups | budget |" in text

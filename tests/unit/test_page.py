@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eiderd import drawings, page, page_facts
+from eiderd import drawings, page
 from eiderd.health import Condition, Finding, Kind, Severity
 from eiderd.model import Brief, BriefContent, Job, RunOutcome, State
 from eiderd.status import Frozen, Running, Status
@@ -259,10 +259,10 @@ def test_spoken_times_never_say_more_than_there_is(seconds: float, more: float) 
         count, unit = said.split()
         return int(count.replace(",", "")) * units[unit.removesuffix("s")]
 
-    said = worth(page_facts.spoken(seconds))
+    said = worth(units.spoken(seconds))
     assert said <= seconds < said * 1.5 + 60
-    assert worth(page_facts.spoken(seconds + more)) >= said
-    assert page_facts.spoken(-5) == "0 seconds"
+    assert worth(units.spoken(seconds + more)) >= said
+    assert units.spoken(-5) == "0 seconds"
 
 
 # Drawings ---------------------------------------------------------------------------------------

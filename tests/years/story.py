@@ -66,7 +66,7 @@ class Story:
         for moment, end in list(self._ends):
             if moment <= self._elapsed:
                 self._ends.remove((moment, end))
-                end()
+                getattr(self.world,'happened_log').append((str(self.world.wall),'end',end.__qualname__)); end()
 
     def _for(self, duration: datetime.timedelta, end: Callable[[], object]) -> None:
         self._ends.append((self._elapsed + duration, end))
@@ -80,7 +80,7 @@ class Story:
             (0.06, self._unpin), (0.006, self._strange), (0.004, self._rot), (1, self._grow),
         ):  # fmt: skip
             if self.rng.random() < share:
-                begin()
+                getattr(self.world,'happened_log').append((str(self.world.wall),begin.__name__)); begin()
 
     # What happens ------------------------------------------------------------------------------
 

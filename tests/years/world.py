@@ -94,6 +94,7 @@ class World:
         self.journal_latest = begin
         self.next_due = begin
         self.problems: list[str] = []
+        self.happened_log=[]
         self.happened: collections.Counter[str] = collections.Counter()
         self.life: stand_ins.Life | None = None
         self._seen_by_life: Reading | None = None

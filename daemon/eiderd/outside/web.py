@@ -71,7 +71,7 @@ class Web:
             h11_max_incomplete_event_size=LARGEST_HEAD,
         )
         self._state = ServerState()
-        self._talks: dict[asyncio.Task[None], socket.socket] = {}  # oldest first
+        self._talks: dict[asyncio.Task[None], None] = {}  # oldest first
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told_to_end: asyncio.Future[float]
@@ -172,7 +172,7 @@ class Web:
             del self._talks[oldest]
             oldest.cancel()
         talk = loop.create_task(self._talk(connection))
-        self._talks[talk] = connection
+        self._talks[talk] = None
         talk.add_done_callback(lambda talk: self._talks.pop(talk, None))
         talk.add_done_callback(lambda _talk: connection.close())  # also if it never began
 

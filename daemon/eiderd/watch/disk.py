@@ -15,7 +15,7 @@ from eiderd.errors import EiderError
 from eiderd.growth import Samples
 from eiderd.health import Finding, Kind, Severity
 from eiderd.status import Disk, Place
-from eiderd.units import about
+from eiderd.units import spoken
 from eiderd.words import plain
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _judged(disk: Disk, *, subject: str, limits: Limits) -> Iterator[Finding]:
     yield from _space(disk, subject=subject, limits=limits)
     full = disk.seconds_to_full
     if full is not None and full < limits.forecast.total_seconds():
-        left = about(datetime.timedelta(seconds=full))
+        left = spoken(full)
         yield _finding(
             Kind.DISK_FILLING,
             disk,

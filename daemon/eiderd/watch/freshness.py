@@ -9,7 +9,7 @@ from eiderd import proof, schedule
 from eiderd.health import Finding, Kind, Severity
 from eiderd.model import Brief, Job, Run, RunOutcome, State
 from eiderd.schedule import Lane
-from eiderd.units import about
+from eiderd.units import spoken
 from eiderd.words import plain
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ def _age(
             severity, said = Severity.WARNING, "The first backup is being taken."
     elif -age > _CLOCK_WRONG:
         said = (
-            f"The newest verified backup, {newest.id}, is dated {about(-age)} in the future: "
+            f"The newest verified backup, {newest.id}, is dated {_said(-age)} in the future: "
             "the clock is or was wrong, and how old the backup is cannot be told."
         )
         command = "timedatectl"
     elif age > fresh_within:
         said = (
-            f"The newest verified backup, {newest.id}, is {about(age)} old; "
-            f"{about(fresh_within)} is the limit."
+            f"The newest verified backup, {newest.id}, is {_said(age)} old; "
+            f"{_said(fresh_within)} is the limit."
         )
     else:
         return
@@ -109,7 +109,7 @@ def _failed(
         often = f" {times} times in a row, last" if times > 1 else ""
         died = "its process was killed, or the machine went down"
         why = run.why or (died if run.outcome is RunOutcome.DIED else "it did not say why")
-        ago = about(now - (run.ended_at or run.began_at))
+        ago = _said(now - (run.ended_at or run.began_at))
         yield Finding(
             kind=Kind.JOB_FAILED,
             subject=str(job),
@@ -146,7 +146,11 @@ def _overdue(
             kind=Kind.JOB_OVERDUE,
             subject=str(entry.job),
             severity=Severity.WARNING,
-            message=f"The job {entry.job} was due {about(now - planned)} ago "
+            message=f"The job {entry.job} was due {_said(now - planned)} ago "
             f"({planned.astimezone(zone):%a %d %b %H:%M}) and has not begun.",
             command=f"journalctl -u eiderd -g {entry.job}",
         )
+
+
+def _said(time: datetime.timedelta) -> str:
+    return spoken(time.total_seconds())

@@ -152,7 +152,7 @@ def test_a_disk_that_fills_is_a_finding_while_it_will_be_full_within_the_forecas
     found = _found(near, samples=growing)[Kind.DISK_FILLING]
     assert found.severity is Severity.WARNING
     assert found.message == (
-        "The disk of backups will be full in about 33 h: it grows by 6.0 GB an hour and "
+        "The disk of backups will be full in about 33 hours: it grows by 6.0 GB an hour and "
         "200.0 GB are free."
     )
     assert _found(far, samples=growing) == {}

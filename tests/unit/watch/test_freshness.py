@@ -103,7 +103,7 @@ def test_a_backup_from_the_future_is_the_clocks_fault() -> None:
     assert _found(_brief(1, age=-5 * MINUTE)) == {}
     (found,) = _found(_brief(1, age=-6 * HOUR)).values()
     assert found.severity is Severity.CRITICAL
-    assert "dated 6 h in the future" in found.message
+    assert "dated 6 hours in the future" in found.message
     assert "clock" in found.message
     assert found.command == "timedatectl"
 
@@ -130,11 +130,11 @@ def test_a_job_whose_last_run_failed_is_a_warning(outcome: RunOutcome) -> None:
     assert (found.kind, found.subject) == (Kind.JOB_FAILED, "prune")
     assert found.severity is Severity.WARNING
     assert found.message == (
-        "The job prune failed 60 min ago: no \N{REPLACEMENT CHARACTER}[31mspace. Free some: df -h /"
+        "The job prune failed 60 minutes ago: no \N{REPLACEMENT CHARACTER}[31mspace. Free some: df -h /"
     )
     assert found.command == "journalctl -u eiderd -g prune"
     often = _found(FRESH, last={Job.PRUNE: failed}, failures={Job.PRUNE: 3})
-    assert "failed 3 times in a row, last 60 min ago" in often[Kind.JOB_FAILED, "prune"].message
+    assert "failed 3 times in a row, last 60 minutes ago" in often[Kind.JOB_FAILED, "prune"].message
 
 
 @pytest.mark.parametrize("outcome", set(RunOutcome) - {RunOutcome.FAILED, RunOutcome.DIED}, ids=str)
@@ -163,7 +163,7 @@ def test_a_job_is_overdue_ten_minutes_after_its_time() -> None:
     found = _found(FRESH, **up, now=at + 11 * MINUTE)[OVERDUE]
     assert found.severity is Severity.WARNING
     assert found.message == (
-        "The job backup was due 11 min ago (Wed 04 Mar 03:15) and has not begun."
+        "The job backup was due 11 minutes ago (Wed 04 Mar 03:15) and has not begun."
     )
     assert found.command == "journalctl -u eiderd -g backup"
 
