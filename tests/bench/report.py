@@ -242,8 +242,8 @@ def _service(lives: Sequence[Lives]) -> list[str]:
         *_table(("", *(_backups(life.backups) for life in lives), "budget"), rows),
         f"Memory and the share of a core: {idle[0].seconds:.0f} s after READY, one page and one",
         "`/metrics`, with every child that ended. The service answers one request per connection,",
-        f"so an answer is timed from connecting to its end; {page[0].count:,} of each. Where there is",
-        "no backup yet, the first one runs, and only the beginning is timed.",
+        f"so an answer is timed from connecting to its end; {page[0].count:,} of each. Where there",
+        "is no backup yet, the first one runs, and only the beginning is timed.",
         "",
     ]
 

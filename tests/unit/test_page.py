@@ -18,6 +18,7 @@ from eiderd import drawings, page
 from eiderd.health import Condition, Finding, Kind, Severity
 from eiderd.model import Brief, BriefContent, Job, RunOutcome, State
 from eiderd.status import Frozen, Running, Status
+from eiderd.units import spoken
 from tests import statuses
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
@@ -259,10 +260,10 @@ def test_spoken_times_never_say_more_than_there_is(seconds: float, more: float) 
         count, unit = said.split()
         return int(count.replace(",", "")) * units[unit.removesuffix("s")]
 
-    said = worth(units.spoken(seconds))
+    said = worth(spoken(seconds))
     assert said <= seconds < said * 1.5 + 60
-    assert worth(units.spoken(seconds + more)) >= said
-    assert units.spoken(-5) == "0 seconds"
+    assert worth(spoken(seconds + more)) >= said
+    assert spoken(-5) == "0 seconds"
 
 
 # Drawings ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eiderd import config, retention
@@ -280,7 +280,7 @@ def _catalogs(draw: st.DrawFn, states: Sequence[State] = (*State,)) -> list[Brie
     return draw(st.permutations(made))
 
 
-_law = settings(max_examples=250, deadline=None)
+_law = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _zones = st.sampled_from([datetime.UTC, BERLIN, ZoneInfo("Pacific/Auckland")])
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eiderd.health import Finding
     from eiderd.journal import Journal
     from eiderd.schedule import Entry
+    from eiderd.status import Status
     from tests.years.world import World
 
 CAPTURED = Captured(
@@ -113,6 +114,9 @@ class Life(Service):
 
     def go(self) -> None:
         self._at_the_end.close()
+
+    def shown(self) -> Status:
+        return self._look()
 
     @property
     def journal_in_use(self) -> Journal:

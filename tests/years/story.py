@@ -37,10 +37,10 @@ class Story:
         """Live that long, as a clock that nobody sets would count it."""
         rolled = -1
         while self._elapsed < duration:
-            self._pass(self._until_next())
             if self._elapsed.days > rolled:
                 rolled = self._elapsed.days
                 self._roll()
+            self._pass(self._until_next())
             self.world.turn()
         while self._ends:
             self._pass(DAY)
@@ -66,7 +66,7 @@ class Story:
         for moment, end in list(self._ends):
             if moment <= self._elapsed:
                 self._ends.remove((moment, end))
-                getattr(self.world,'happened_log').append((str(self.world.wall),'end',end.__qualname__)); end()
+                end()
 
     def _for(self, duration: datetime.timedelta, end: Callable[[], object]) -> None:
         self._ends.append((self._elapsed + duration, end))
@@ -80,7 +80,7 @@ class Story:
             (0.06, self._unpin), (0.006, self._strange), (0.004, self._rot), (1, self._grow),
         ):  # fmt: skip
             if self.rng.random() < share:
-                getattr(self.world,'happened_log').append((str(self.world.wall),begin.__name__)); begin()
+                begin()
 
     # What happens ------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from eiderd.journal import Journal
 from eiderd.model import Backup, Ending, Job, Outcome, RunOutcome, State, Unreadable
 from eiderd.outside import clock, filesystem, lines, process
 from eiderd.outside.clock import Reading
+from eiderd.status import Status
 from tests.helpers import Place
 from tests.years import oracle, stand_ins
 from tests.years.oracle import BERLIN, Made
@@ -94,7 +95,6 @@ class World:
         self.journal_latest = begin
         self.next_due = begin
         self.problems: list[str] = []
-        self.happened_log=[]
         self.happened: collections.Counter[str] = collections.Counter()
         self.life: stand_ins.Life | None = None
         self._seen_by_life: Reading | None = None
@@ -217,6 +217,11 @@ class World:
         if not self.killed:
             assert self.backups_begun - began == overdue, f"{overdue} overdue at the beginning"
         self._after()
+
+    def status(self) -> Status:
+        """Return what the service shows."""
+        assert self.life is not None
+        return self.life.shown()
 
     @property
     def is_unwritten(self) -> bool:

@@ -130,7 +130,8 @@ def test_a_job_whose_last_run_failed_is_a_warning(outcome: RunOutcome) -> None:
     assert (found.kind, found.subject) == (Kind.JOB_FAILED, "prune")
     assert found.severity is Severity.WARNING
     assert found.message == (
-        "The job prune failed 60 minutes ago: no \N{REPLACEMENT CHARACTER}[31mspace. Free some: df -h /"
+        "The job prune failed 60 minutes ago: "
+        "no \N{REPLACEMENT CHARACTER}[31mspace. Free some: df -h /"
     )
     assert found.command == "journalctl -u eiderd -g prune"
     often = _found(FRESH, last={Job.PRUNE: failed}, failures={Job.PRUNE: 3})
