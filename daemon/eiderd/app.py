@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from eiderd import catalog, content, room
+from eiderd import beside, catalog, content, room
 from eiderd.errors import ConfigError, EiderError, VerificationFailed
 from eiderd.jobs import accept as accept_job
 from eiderd.jobs import backup as backup_job
@@ -73,10 +71,11 @@ class App:
         self._state = settings.service.state
         self._deadline = settings.backup.deadline.total_seconds()
         self.journal = journal or journal_of(settings)
+        self.briefs = catalog.Briefs(self.directory)
         self._runner = Runner(
             journal=self.journal,
             state=self._state,
-            directory=self.directory,
+            briefs=self.briefs,
             patience_seconds=patience_seconds,
             is_ending=is_ending,
         )
@@ -154,9 +153,9 @@ class App:
                 lambda: verify_job.run_file(
                     now=clock.now,
                     archive=path,
-                    sha256=_sidecar_sha256(path),
+                    sha256=beside.sidecar_sha256(path),
                     level=level,
-                    check=functools.partial(self._check, beside=_record_beside(path)),
+                    check=functools.partial(self._check, beside=beside.record(path)),
                     open_archive=open_archive,
                 ),
             )
@@ -382,37 +381,3 @@ def _extras(include: tuple[Path, ...]) -> list[Path]:
                 hint="Rename it, or include its neighbours one by one.",
             )
     return found
-
-
-_MOST_BESIDE = 16 << 20  # bytes of a description that stands beside an archive
-
-
-def _sidecar_sha256(archive: Path) -> str | None:
-    """Return the SHA-256 that stands beside an archive, as `sha256sum` writes it, if one does.
-
-    Raise VerificationFailed when what stands there says none.
-    """
-    sidecar = archive.with_name(f"{archive.name}.sha256")
-    if not os.path.lexists(sidecar):
-        return None
-    with contextlib.suppress(OSError, EiderError, UnicodeDecodeError):
-        said = files.read_regular(sidecar, most=_MOST_BESIDE).decode("ascii")
-        if found := re.match(r"\\?([0-9a-fA-F]{64})\b", said):
-            return found[1].lower()
-    raise VerificationFailed(
-        f"{sidecar} stands beside the archive and holds no SHA-256",
-        hint="Look at it; if it is not of this archive, copy the archive elsewhere.",
-    )
-
-
-def _record_beside(archive: Path) -> dict[str, Any] | None:
-    """Return what Cartographus's own `metadata.json` beside an archive says of it, if anything."""
-    with contextlib.suppress(OSError, EiderError, ValueError, RecursionError):
-        record = json.loads(
-            files.read_regular(archive.with_name("metadata.json"), most=_MOST_BESIDE)
-        )
-        backups = record.get("backups") if isinstance(record, dict) else None
-        for entry in backups if isinstance(backups, list) else ():
-            if isinstance(entry, dict) and Path(str(entry.get("file_path"))).name == archive.name:
-                return entry
-    return None

@@ -5,8 +5,10 @@ Everything that is drawn lies inside `0 0 width height`; the templates only spel
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import datetime
+import functools
 import math
 from typing import TYPE_CHECKING, Final
 
@@ -151,14 +153,17 @@ def share(part: float, whole: float, *, width: float) -> float:
 
 def _marks(backups: Sequence[Brief], *, scale: _Scale, y: float) -> Iterator[Mark]:
     """Yield the marks of one lane, newest first: the newest backup stands exactly in its place."""
-    near: list[Brief] = []
-    for backup in sorted(backups, key=lambda backup: backup.created_at, reverse=True):
-        if near and scale.x(near[0].created_at) - scale.x(backup.created_at) >= _PITCH:
-            yield _mark(near, scale=scale, y=y)
-            near = []
-        near.append(backup)
-    if near:
-        yield _mark(near, scale=scale, y=y)
+    left = sorted(backups, key=lambda backup: backup.created_at, reverse=True)
+    while left:
+        # Thousands of backups make a few dozen marks: halving finds where each of them ends.
+        apart = functools.partial(_apart, scale.x(left[0].created_at), scale)
+        count = bisect.bisect_left(left, _PITCH, lo=1, key=apart)
+        yield _mark(left[:count], scale=scale, y=y)
+        left = left[count:]
+
+
+def _apart(x: float, scale: _Scale, backup: Brief) -> float:
+    return x - scale.x(backup.created_at)
 
 
 def _mark(near: Sequence[Brief], *, scale: _Scale, y: float) -> Mark:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from eiderd.catalog import Briefs
     from eiderd.journal import Journal
     from eiderd.model import Job, Outcome, Run
 
@@ -42,13 +43,13 @@ class Runner:
         *,
         journal: Journal,
         state: Path,
-        directory: Path,
+        briefs: Briefs,
         patience_seconds: float,
         is_ending: Callable[[], bool],
     ) -> None:
         self._journal = journal
         self._state = state
-        self._directory = directory
+        self._briefs = briefs
         self._patience_seconds = patience_seconds
         self._is_ending = is_ending
 
@@ -92,15 +93,16 @@ class Runner:
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
         # The state folder guards the mirror, the backup folder the catalog: either may be shared.
-        folders = (self._state, files.private_folder(self._directory))
+        directory = self._briefs.directory
+        folders = (self._state, files.private_folder(directory))
         deadline = time.monotonic() + self._patience_seconds
 
         def go_on_waiting() -> bool:
             return time.monotonic() < deadline and not self._is_ending()
 
-        hint = _BUSY.format(self._directory)
+        hint = _BUSY.format(directory)
         with files.locked(*folders, hint=hint, go_on_waiting=go_on_waiting):
-            catalog.recover(self._directory)
+            catalog.recover(directory, look=self._briefs.look)
             yield
 
     def _failed(self, run: Run, error: BaseException, *, began: float) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EIDERD = str(Path(sys.executable).with_name("eiderd"))
 _PATIENCE = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE, _METRICS = "/", "/metrics"
+_PAGE, _METRICS, _HEALTH = "/", "/metrics", "/healthz"
 _UNIT = {"MALLOC_ARENA_MAX": "2"}  # as the unit sets it
 
 
@@ -65,6 +65,7 @@ class Lives:
     idle: Idle | None = None
     metrics: Answers | None = None
     page: Answers | None = None
+    health: Answers | None = None
     resident_at_last: int = 0
 
 
@@ -109,8 +110,9 @@ def _lives(
                 f"the service does not see {count} backups: {seen[-600:]!r}"
             )
         idle = _idle(life.pid, seconds=seconds)
-        metrics = _answers(life.pid, port, _METRICS, count=requests)
-        page = _answers(life.pid, port, _PAGE, count=requests)
+        health, metrics, page = (
+            _answers(life.pid, port, path, count=requests) for path in (_HEALTH, _METRICS, _PAGE)
+        )
         resident = _resident(life.pid)
         ended.append(_end(life))
     return Lives(
@@ -120,6 +122,7 @@ def _lives(
         idle=idle,
         metrics=metrics,
         page=page,
+        health=health,
         resident_at_last=resident,
     )
 

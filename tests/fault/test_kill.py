@@ -58,7 +58,8 @@ def assert_nothing_piled_up(place: Place) -> None:
     assert helpers.files_below(place.backups) == expected | {"backup-latest.tar.gz"}
     assert {p.name for p in place.backups.iterdir() if p.is_dir()} == {".staging"}
     assert list((place.backups / ".staging").iterdir()) == []
-    assert {path.name for path in place.state.iterdir()} <= {"mirror", "scratch"}
+    own = {"mirror", "scratch", "journal.jsonl"}
+    assert {path.name for path in place.state.iterdir()} <= own
     assert list((place.state / "scratch").iterdir()) == []
     assert helpers.files_below(place.state / "mirror") <= SETTLED
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from eiderd.catalog import Briefs
 from eiderd.errors import Busy, SourceUnavailable
 from eiderd.journal import Journal
 from eiderd.model import Ending, Job, Outcome, RunOutcome
@@ -26,7 +27,7 @@ class _Place:
         self.runner = Runner(
             journal=self.journal,
             state=root / "state",
-            directory=root / "backups",
+            briefs=Briefs(root / "backups"),
             patience_seconds=patience_seconds,
             is_ending=lambda: self.ending,
         )

@@ -168,7 +168,13 @@ class Story:
         self.world.happened["strange manifest"] += 1
         path = self.world.place.backups / "backup-strange.json"
         path.write_text('{"sequence": 7}')
-        self._for(self.rng.random() * 4 * DAY, lambda: path.unlink(missing_ok=True))
+        self.world.touched = True
+
+        def end() -> None:
+            path.unlink(missing_ok=True)
+            self.world.touched = True
+
+        self._for(self.rng.random() * 4 * DAY, end)
 
     def _rot(self) -> None:
         if self.world.made:
