@@ -113,6 +113,8 @@ def kept(backups: list[Made], *, now: datetime.datetime, rules: dict[str, Any]) 
             if one.created_at <= now:
                 newest.setdefault(one.created_at.astimezone(BERLIN).strftime(form), one.id)
         wanted |= set(list(newest.values())[: rules.get(word, 0)])
+    if not any(rules.get(word) for word in ("keep_recent_hours", *_PERIODS)):
+        wanted = {one.id for one in good}  # nothing is said of what to keep, only how much
     left = [one for one in reversed(good) if one.id in wanted | safe]  # oldest first
     longest = datetime.timedelta(days=rules.get("max_age_days", 1_000_000))
     left = [one for one in left if one.id in safe or now - one.created_at <= longest]

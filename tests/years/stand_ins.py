@@ -119,6 +119,10 @@ class Life(Service):
         return self._look()
 
     @property
+    def beat_at(self) -> float:
+        return self._clockwork._beat_at
+
+    @property
     def journal_in_use(self) -> Journal:
         return self._journal
 

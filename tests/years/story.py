@@ -77,7 +77,8 @@ class Story:
             (0.05, self._a_failure), (0.03, self._unproven), (0.006, self._full),
             (0.006, self._full_journal), (0.03, self._off), (0.06, self._kill),
             (0.03, self._restart), (0.02, self._clock), (0.01, self._empty), (0.06, self._pin),
-            (0.06, self._unpin), (0.006, self._strange), (0.004, self._rot), (1, self._grow),
+            (0.06, self._unpin), (0.006, self._strange), (0.004, self._rot),
+            (0.1, self._prune), (1, self._grow),
         ):  # fmt: skip
             if self.rng.random() < share:
                 begin()
@@ -162,6 +163,11 @@ class Story:
         for one in pinned[:-2]:
             if one is not good and not self.world.is_unwritten:
                 self.world.pin(one, pinned=False)
+
+    def _prune(self) -> None:
+        """Somebody prunes by hand, when nothing was backed up before as well."""
+        if not self.world.is_unwritten:
+            self.world.operator(lambda app: app.prune())
 
     def _strange(self) -> None:
         """Somebody copies a manifest of something else into the folder, and removes it again."""

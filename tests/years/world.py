@@ -31,7 +31,6 @@ from eiderd.journal import Journal
 from eiderd.model import Backup, Ending, Job, Outcome, RunOutcome, State, Unreadable
 from eiderd.outside import clock, filesystem, lines, process
 from eiderd.outside.clock import Reading
-from eiderd.status import Status
 from tests.helpers import Place
 from tests.years import oracle, stand_ins
 from tests.years.oracle import BERLIN, Made
@@ -39,6 +38,7 @@ from tests.years.stand_ins import Killed
 
 if TYPE_CHECKING:
     from eiderd.app import App
+    from eiderd.status import Status
 
 TAKES = datetime.timedelta(seconds=20)  # a backup
 STEADY = datetime.timedelta(hours=24)
@@ -452,7 +452,10 @@ class World:
                 f"at {self.wall} the prune left {sorted(there - stays)} that should go, and "
                 f"removed {sorted(stays - there)} that should stay"
             )
+        newest = oracle.newest_verified(self.backups)
         for id_ in set(self.made) - there:
+            if self.made[id_].pinned or self.made[id_] is newest or self.frozen():
+                self.problems.append(f"{self.made[id_]} went, which nothing may remove")
             self.pruned += 1
             self.pruned_bytes += self.made.pop(id_).bytes
         self.happened["frozen prune"] += bool(self.frozen())
@@ -542,11 +545,24 @@ class World:
         latest = self.place.latest
         assert latest is None or (self.place.backups / latest).exists()
         if not self._unrecovered:
+            self.no_remains()
             assert latest == (f"backup-{newest.id}.tar.gz" if newest else None)
         if newest:
             assert self.place.archive(newest.id).stat().st_size == newest.bytes
         for name, data in FOREIGN.items():
             assert (self.place.backups / name).read_bytes() == data
+
+    def runs_of_freshness(self) -> int:
+        return self.status().totals.runs[Job.FRESHNESS, RunOutcome.DONE]
+
+    def is_ahead(self) -> bool:
+        """Whether the newest verified backup is dated in the future."""
+        newest = oracle.newest_verified(self.backups)
+        return newest is not None and newest.created_at > self.wall + JUMP
+
+    def beat_at(self) -> float:
+        assert self.life is not None
+        return self.life.beat_at
 
     def no_remains(self) -> None:
         """Hold that nothing stands in the folder besides backups and what others put there."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import queue
+import select
 import signal
+import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -29,19 +30,25 @@ class Ended(BaseException):  # like KeyboardInterrupt: no `except Exception` may
 
 
 class Inbox:
-    """Signals as letters: the main thread reads them when it has time."""
+    """Signals as letters: the main thread reads them when it has time.
+
+    The interpreter writes the number of each signal to a socket as it arrives: one that comes just
+    before a wait begins ends that wait.
+    """
 
     def __init__(self) -> None:
-        self._letters: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._letters, self._writer = socket.socketpair()
+        self._letters.setblocking(False)
+        self._writer.setblocking(False)
         for number in _ASKING:
-            signal.signal(number, lambda number, _frame: self._letters.put(number))
+            signal.signal(number, lambda _number, _frame: None)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def next(self, *, seconds: float) -> signal.Signals | None:
         """Return the next signal, or None when none came in time."""
-        try:
-            return signal.Signals(self._letters.get(timeout=seconds))
-        except queue.Empty:
+        if not select.select([self._letters], [], [], seconds)[0]:
             return None
+        return signal.Signals(self._letters.recv(1)[0])
 
 
 def end_at_once() -> None:
