@@ -10,8 +10,7 @@ from typing import TextIO
 
 import typer
 
-from eiderd import terminal
-from eiderd.cli import cli, session
+from eiderd.cli import cli, session, terminal
 from eiderd.errors import Bug, ConfigError, EiderError, ExitCode, Interrupted
 from eiderd.outside import signals
 

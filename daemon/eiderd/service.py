@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from eiderd import __version__, log, metrics, resources, runbooks, self_findings, server
+from eiderd import __version__, log, metrics, resources, runbooks, self_findings
 from eiderd import config as configuration
 from eiderd.app import App, journal_of
 from eiderd.board import Board
@@ -32,6 +32,7 @@ from eiderd.outside.web import Web
 from eiderd.rounds import Rounds
 from eiderd.schedule import Lane
 from eiderd.status import Service as State
+from eiderd.web import server
 from eiderd.words import plain
 
 if TYPE_CHECKING:

@@ -27,8 +27,9 @@ from rich.table import Table
 
 import unattended
 from cartographus_facts import acknowledged
-from eiderd import config, log, terminal
+from eiderd import config, log
 from eiderd.app import App, silent
+from eiderd.cli import terminal
 from eiderd.errors import EiderError
 from eiderd.outside import clock
 

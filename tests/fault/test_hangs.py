@@ -24,7 +24,7 @@ BACKED_UP = 'eider_job_runs_total{job_name="backup",outcome="done"}'
 UNPROVEN = 'eider_job_runs_total{job_name="backup",outcome="unproven"}'
 
 _HOOK = """
-import dataclasses, datetime, os, pathlib
+import dataclasses, datetime, os, pathlib, time
 
 BROKEN = pathlib.Path(os.environ["HANGS_BROKEN"])
 broken = lambda name: (BROKEN / name).exists()
@@ -50,6 +50,8 @@ def timetable(**words):
 def look(**words):
     if broken("watcher"):
         raise ValueError("as it was told to")
+    while broken("look"):
+        time.sleep(0.05)
     return _freshness(**words)
 
 def get_next_run_time(self):
@@ -278,6 +280,19 @@ def test_a_watcher_that_always_raises_is_a_finding_and_the_others_go_on(
         broken.mend("watcher")
         service.until(lambda: "watcher_failed" not in service.kinds(), what="it is over")
         assert service.ready()["condition"] == "well"
+
+
+def test_a_watcher_that_hangs_overruns_and_the_others_go_on(place: Place, broken: Broken) -> None:
+    with running(place, env=broken.env) as service:
+        service.until(lambda: service.ready()["condition"] == "well", what="well")
+        broken.break_("look")
+        service.until(lambda: "job_overran" in service.kinds(), what="the finding")
+        assert [one["subject"] for one in service.ready()["findings"]] == ["freshness"]
+        _goes_on(service, "disk")
+        _goes_on(service, "content")
+        assert service.get("/healthz")[0] == 200
+        broken.mend("look")
+        service.until(lambda: service.ready()["condition"] == "well", what="it is over")
 
 
 @pytest.mark.parametrize("helper", ["clockwork", "web"])

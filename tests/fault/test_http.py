@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eiderd import server
 from eiderd.outside import web
 from eiderd.outside.web import Web
+from eiderd.web import server
 from tests import statuses
 from tests.helpers import until
 from tests.web import Certificate, certificate, exchange

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from eiderd import server
 from eiderd.health import Finding, Kind, Severity
 from eiderd.outside.web import Web
 from eiderd.status import Status
+from eiderd.web import server
 from tests import statuses
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

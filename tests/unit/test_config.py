@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from eiderd import config, entry, places, terminal, units
+from eiderd import config, entry, places, units
+from eiderd.cli import terminal
 from eiderd.errors import ConfigError, ExitCode
 
 

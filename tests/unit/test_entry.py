@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eiderd import catalog, entry, reports, terminal
+from eiderd import catalog, entry
+from eiderd.cli import reports, terminal
 from eiderd.errors import EiderError, ExitCode
 from eiderd.evidence import TableContent
 from eiderd.model import (

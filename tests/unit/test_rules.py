@@ -11,7 +11,7 @@ import yaml
 
 from eiderd import resources, runbooks
 from eiderd.health import Kind
-from eiderd.series import TABLE
+from eiderd.metrics.series import TABLE
 from tests.verbs import refused
 
 FOLDER = Path(__file__).parents[2] / "config" / "prometheus"

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eiderd import catalog, documents, proof, reports, terminal
+from eiderd import catalog, proof
+from eiderd.cli import documents, reports, terminal
+from eiderd.cli.reports import Verdict
 from eiderd.cli.root import BackupName, Json, session
 from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup, SourceUnavailable
 from eiderd.model import Level, State
-from eiderd.reports import Verdict
 from eiderd.words import is_unicode
 
 if TYPE_CHECKING:

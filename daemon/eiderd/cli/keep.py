@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eiderd import catalog, documents, retention_report, terminal
+from eiderd import catalog
+from eiderd.cli import documents, retention_report, terminal
 from eiderd.cli.root import Json, complete_backup, session
 from eiderd.errors import ConfigError, EiderError, ExitCode, VerificationFailed
 from eiderd.model import Ending

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eiderd import __version__, catalog, terminal
+from eiderd import __version__, catalog
 from eiderd import config as configuration
+from eiderd.cli import terminal
 from eiderd.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eiderd import config as configuration
-from eiderd import documents, example, terminal
+from eiderd import example
+from eiderd.cli import documents, terminal
 from eiderd.cli.root import Json, session
 from eiderd.errors import ConfigError
 from eiderd.words import plain

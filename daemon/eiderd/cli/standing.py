@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from eiderd import documents, runbooks, status_report, terminal
+from eiderd import runbooks
+from eiderd.cli import documents, status_report, terminal
 from eiderd.cli.root import Json, session
 from eiderd.errors import ConfigError, ExitCode
 from eiderd.health import Condition

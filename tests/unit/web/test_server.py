@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eiderd import page, server
 from eiderd.errors import ConfigError
 from eiderd.health import Severity
+from eiderd.web import page, server
 from tests import statuses
 
 if TYPE_CHECKING:

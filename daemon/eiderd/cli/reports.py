@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from eiderd import terminal
+from eiderd.cli import terminal
+from eiderd.cli.terminal import BOLD, GREEN, MAGENTA, RED, YELLOW, paint, say
 from eiderd.model import Level, Proof, State
-from eiderd.terminal import BOLD, GREEN, MAGENTA, RED, YELLOW, paint, say
 from eiderd.units import short
 from eiderd.words import plain
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from eiderd import terminal
+from eiderd.cli import terminal
 from eiderd.model import Backup, Proof, Unreadable
 from eiderd.words import plain
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eiderd.catalog import Listing
+    from eiderd.cli.reports import Verdict
     from eiderd.model import Outcome
-    from eiderd.reports import Verdict
     from eiderd.retention import Decision, Pruned
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.filesize import decimal
 
-from eiderd import drawings
 from eiderd.health import Condition, Severity
 from eiderd.model import RunOutcome, State
 from eiderd.status import Frozen
 from eiderd.units import short, spoken
+from eiderd.web import drawings
 
 if TYPE_CHECKING:
     from eiderd.health import Finding

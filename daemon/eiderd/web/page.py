@@ -13,8 +13,8 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd import page_facts
 from eiderd.health import Condition
+from eiderd.web import page_facts
 from eiderd.words import plain
 
 if TYPE_CHECKING:

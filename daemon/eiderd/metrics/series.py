@@ -12,10 +12,10 @@ import enum
 import math
 from typing import Final
 
-from eiderd import samples
 from eiderd.health import Condition
+from eiderd.metrics import samples
+from eiderd.metrics.samples import each, one, when
 from eiderd.model import Job, State
-from eiderd.samples import each, one, when
 from eiderd.status import Frozen
 
 # What the timetable begins by itself. A test holds it equal to the timetable.

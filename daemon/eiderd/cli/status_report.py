@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eiderd import page_facts
+from eiderd.cli.reports import columns
+from eiderd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, paint, say
 from eiderd.health import Condition, Severity
-from eiderd.reports import columns
-from eiderd.terminal import BOLD, DIM, GREEN, RED, YELLOW, paint, say
+from eiderd.web import page_facts
 from eiderd.words import plain
 
 if TYPE_CHECKING:

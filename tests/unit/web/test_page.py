@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eiderd import drawings, page
 from eiderd.health import Condition, Finding, Kind, Severity
 from eiderd.model import Brief, BriefContent, Job, RunOutcome, State
 from eiderd.status import Frozen, Running, Status
 from eiderd.units import spoken
+from eiderd.web import drawings, page
 from tests import statuses
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")

@@ -18,9 +18,10 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from eiderd import metrics, resources, samples, schedule, series
+from eiderd import metrics, resources, schedule
 from eiderd.evidence import Damage
 from eiderd.health import Finding, Kind, Severity
+from eiderd.metrics import samples, series
 from eiderd.model import Failure, Job, Level, Proof, RunOutcome, State
 from eiderd.status import Frozen, Place, Running, Service
 from tests import statuses

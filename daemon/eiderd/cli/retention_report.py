@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
+from eiderd.cli.reports import columns, taken
+from eiderd.cli.terminal import BOLD, paint, say
 from eiderd.model import Ending, State
-from eiderd.reports import columns, taken
 from eiderd.status import Frozen
-from eiderd.terminal import BOLD, paint, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

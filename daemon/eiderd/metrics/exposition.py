@@ -14,12 +14,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from eiderd.series import TABLE, Type
+from eiderd.metrics.series import TABLE, Type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eiderd.series import Series
+    from eiderd.metrics.series import Series
     from eiderd.status import Status
 
 NAMES: Final = frozenset(series.name for series in TABLE)

@@ -19,11 +19,11 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd import page
 from eiderd.errors import ConfigError, SourceUnavailable
 from eiderd.health import Condition
 from eiderd.outside import files
 from eiderd.status import Status
+from eiderd.web import page
 from eiderd.words import plain
 
 if TYPE_CHECKING:
