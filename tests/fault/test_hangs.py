@@ -287,7 +287,8 @@ def test_a_watcher_that_hangs_overruns_and_the_others_go_on(place: Place, broken
         service.until(lambda: service.ready()["condition"] == "well", what="well")
         broken.break_("look")
         service.until(lambda: "job_overran" in service.kinds(), what="the finding")
-        assert [one["subject"] for one in service.ready()["findings"]] == ["freshness"]
+        found = {one["kind"]: one["subject"] for one in service.ready()["findings"]}
+        assert found == {"job_overran": "freshness", "no_retention_rules": ""}
         _goes_on(service, "disk")
         _goes_on(service, "content")
         assert service.get("/healthz")[0] == 200

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import json
 import os
+import random
 import signal
+import ssl
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import Place, children_with, given_place
 from tests.running import EIDERD, Running, running
+from tests.web import certificate
 
 BACKED_UP = 'eider_job_runs_total{job_name="backup",outcome="done"}'
 
@@ -191,6 +197,54 @@ def test_what_only_a_restart_changes_is_said(place: Place) -> None:
         _reloaded(service, text)
         service.until(lambda: "restart_needed" in service.kinds())
         assert service.get("/healthz")[0] == 200
+
+
+def test_no_configuration_whatever_it_is_takes_the_service_down(place: Place) -> None:
+    chance = random.Random(3)
+    with running(place) as service:
+        _until_backed_up(service)
+        good = place.config.read_bytes()
+        for _turn in range(25):
+            bad = bytearray(good)
+            for _change in range(chance.randrange(1, 12)):
+                at = chance.randrange(len(bad))
+                bad[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(4))
+            before = service.told().count("READY=1")
+            place.config.write_bytes(bytes(bad))
+            service.send(signal.SIGHUP)
+            service.until(lambda before=before: service.told().count("READY=1") > before)  # type: ignore[misc]
+            assert service.get("/healthz")[0] == 200
+        place.config.write_bytes(good)
+        service.send(signal.SIGHUP)
+        service.until(lambda: "config_refused" not in service.kinds())
+        assert "bug" not in service.words()
+        assert service.end() == 0
+
+
+def test_it_speaks_tls_to_those_who_may_look(place: Place) -> None:
+    made = certificate(place.root / "tls")
+    users = place.root / "users"
+    users.write_text("prometheus:a long secret\n")
+    users.chmod(0o600)
+    settings = {
+        "server__tls_certificate": str(made.chain),
+        "server__tls_key": str(made.key),
+        "server__basic_auth": str(users),
+    }
+    with running(place, **settings) as service:
+        trust = ssl.create_default_context(cafile=str(made.chain))
+        address = f"https://127.0.0.1:{service.port}"
+        with urllib.request.urlopen(f"{address}/healthz", context=trust) as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{address}/metrics", context=trust)
+        secret = base64.b64encode(b"prometheus:a long secret").decode()
+        asked = urllib.request.Request(
+            f"{address}/metrics", headers={"Authorization": f"Basic {secret}"}
+        )
+        with urllib.request.urlopen(asked, context=trust) as answer:
+            assert b"eider_build_info" in answer.read()
+        assert "a long secret" not in service.said()
 
 
 # Ends -------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class Life(Service):
         return _Web()
 
     def _app_of(self, settings: Settings) -> App:
-        return Simulated(settings, world=self._world, journal=self._journal)
+        return Simulated(settings, world=self._world, journal=self._journal, by_itself=True)
 
     def come_to_life(self) -> None:
         self._begin(self._at_the_end)
@@ -136,9 +136,12 @@ class Life(Service):
 class Simulated(App):
     """The app whose runs the world counts, and decides about."""
 
-    def __init__(self, settings: Settings, *, world: World, journal: Journal) -> None:
+    def __init__(
+        self, settings: Settings, *, world: World, journal: Journal, by_itself: bool = False
+    ) -> None:
         super().__init__(settings, journal=journal)
         self.world = world
+        self._by_itself = by_itself
 
     def backup(
         self, *, note: str = "", planned_at: datetime.datetime | None = None
@@ -156,7 +159,7 @@ class Simulated(App):
         self, *, dry_run: bool = False, planned_at: datetime.datetime | None = None
     ) -> Outcome[Any]:
         with self.world.counted(Job.PRUNE) as ended:
-            stays = self.world.about_to_prune()
+            stays = self.world.about_to_prune(by_itself=self._by_itself)
             ended.append(super().prune())
             self.world.has_pruned(stays)
             self.world.kill_in = None

@@ -54,7 +54,11 @@ def _live(world: World, duration: datetime.timedelta) -> collections.Counter[str
 
 
 @pytest.mark.parametrize(("seed", "days"), [(3, 20), (4, 2), (5, 1)])
-def test_a_year_under_tight_caps(folder: Path, seed: int, days: int) -> None:
+def test_a_year_under_tight_caps(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, days: int
+) -> None:
+    """With a journal that is shortened whenever the service begins."""
+    monkeypatch.setattr("eiderd.journal._LONGEST", 5_000)
     world = _given_world(
         folder, schedule=oracle.DAILY, seed=seed,
         min_count=1, max_age_days=days, max_count=12, max_total_bytes=9_000,
@@ -80,14 +84,14 @@ def test_three_years_of_daily_backups(folder: Path) -> None:
 
 
 def test_years_of_hourly_backups(folder: Path) -> None:
-    """All three of them take ten minutes: EIDER_YEARS=1."""
+    """200 days of them; all three years take a minute and a half: EIDER_YEARS=1."""
     world = _given_world(
         folder, schedule=oracle.HOURLY, seed=2,
         min_count=5, keep_recent_hours=24, daily=7, weekly=4, monthly=6, max_age_days=200,
         max_count=50,
     )  # fmt: skip
     happened = _live(world, HOURLY_DURATION)
-    assert happened["verified"] > 10 * HOURLY_DURATION.days
+    assert happened["verified"] > 5 * HOURLY_DURATION.days
 
 
 # One thing at a time -----------------------------------------------------------------------------
@@ -116,6 +120,25 @@ def test_what_was_missed_in_weeks_is_made_up_for_once_and_counted(folder: Path) 
             world.off(days * DAY + HOUR)
             assert world.backups_begun - begun == 1
             assert world.missed[Job.BACKUP] - missed == days - 1
+
+
+def test_a_machine_that_comes_back_in_its_own_past_prunes_nothing_for_a_day(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own clock has no battery: the time is what it was days ago."""
+    monkeypatch.setattr("eiderd.journal._LONGEST", 1)  # nor does shortening forget it
+    world = _given_world(folder, schedule=oracle.DAILY, seed=8, min_count=1, max_age_days=1)
+    with world.running():
+        for _day in range(5):
+            world.go_on(world.next_due - world.wall)
+            world.turn()
+        there = len(world.made)
+        world.off(-2 * DAY - 5 * HOUR)
+        assert world.frozen() == {"clock"}
+        world.go_on(world.next_due - world.wall)
+        world.turn()
+        assert world.frozen() == {"clock"}
+        assert len(world.made) == there + 1
 
 
 @pytest.mark.parametrize("by", [-DAY, 366 * DAY], ids=["a day back", "a year ahead"])

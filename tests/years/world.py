@@ -91,6 +91,7 @@ class World:
         self.counts: collections.Counter[tuple[Job, RunOutcome]] = collections.Counter()
         self.missed: collections.Counter[Job] = collections.Counter()
         self.pruned, self.pruned_bytes = 0, 0
+        self.last_ended: tuple[Job, RunOutcome] | None = None
         self.last_began: dict[Job, datetime.datetime] = {}
         self.jumped: tuple[datetime.datetime, str, float] | None = None
         self.journal_latest = begin
@@ -343,6 +344,7 @@ class World:
                 assert {self.made[id_].state, one.state} & {State.CORRUPT}, one
                 self.made[id_].state = one.state
         self._reckon_anew = self._unrecovered = True
+        self._doomed_then = self.doomed  # before the next prune, which may come at once
 
     def _reckon(self, known: Any) -> None:  # noqa: ANN401
         """Take over from the journal what one killed run may or may not have had time for."""
@@ -352,7 +354,7 @@ class World:
         assert not self.counts - runs, f"a kill lost {self.counts - runs}"
         assert more.total() <= 1, f"one killed run left {more}"
         self.counts = runs
-        assert 0 <= known.pruned_backups - self.pruned <= len(self.doomed)
+        assert 0 <= known.pruned_backups - self.pruned <= len(self._doomed_then)
         self.pruned, self.pruned_bytes = known.pruned_backups, known.pruned_bytes
 
     # What eiderd tells of itself ---------------------------------------------------------------
@@ -416,6 +418,7 @@ class World:
             self._saw(self.wall)
             if not self.killed:
                 self.counts[job, outcome] += 1
+                self.last_ended = job, outcome
                 self.happened[f"{job} {outcome}"] += 1
 
     def planned(self, job: Job, planned_at: datetime.datetime | None) -> None:
@@ -427,10 +430,13 @@ class World:
             self.problems.append(f"{job} ran for {planned_at}, and should for {wanted}")
         self.missed[job] += max(0, len(due) - 1)
 
+    _doomed_then: frozenset[str] = frozenset()
     doomed: frozenset[str] = frozenset()  # what the prune at work may remove
 
-    def about_to_prune(self) -> set[str]:
-        """Return what has to be there afterwards."""
+    def about_to_prune(self, *, by_itself: bool) -> set[str]:
+        """Return what has to stay. By itself, eiderd removes only after a success."""
+        if by_itself and self.last_ended != (Job.BACKUP, RunOutcome.DONE):
+            self.problems.append(f"it prunes after {self.last_ended}")
         there = {one.id for one in self.backups}
         if self.frozen():
             self.doomed = frozenset()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from eiderd.status import Status
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 Labels = frozenset[tuple[str, str]]
 
