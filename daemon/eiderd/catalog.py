@@ -304,7 +304,7 @@ def draft(directory: Path, *, created_at: datetime.datetime) -> Draft:
         if not any((directory / name).exists() for name in names):
             break
         number += 1
-    folder = files.private_folder(directory / _STAGING / id_)
+    folder = files.private_folder(files.private_folder(directory / _STAGING) / id_)
     return Draft(id=id_, sequence=max(taken, default=0) + 1, folder=folder)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eiderd.model import Brief, Outcome
     from eiderd.status import Status
 
-_WATCHERS: Final = (Job.FRESHNESS, Job.DISK, Job.CONTENT)
+WATCHERS: Final = (Job.FRESHNESS, Job.DISK, Job.CONTENT)
 _SAVED_EVERY: Final = datetime.timedelta(hours=1)
 _BALLAST: Final = ".ballast"
 
@@ -162,7 +162,7 @@ def look_around(settings: Settings, *, at: datetime.datetime, zone: datetime.tzi
     board = Board(frame=frame, journal=app.journal, records=False)
     board.service = Service(since=app.journal.service_since())
     lookout = Lookout(app=app, board=board)
-    for job in _WATCHERS:
+    for job in WATCHERS:
         try:
             board.report(str(job), lookout.look(job, at=at), at=at)
         except EiderError as error:

@@ -12,7 +12,7 @@ import structlog
 
 from eiderd import schedule
 from eiderd.errors import EiderError
-from eiderd.lookout import Lookout, blind
+from eiderd.lookout import WATCHERS, Lookout, blind
 from eiderd.model import Ending, Job, Level, Outcome, RunOutcome
 from eiderd.outside import clock
 from eiderd.schedule import Lane
@@ -43,8 +43,11 @@ class Rounds:
         if entry.lane is Lane.WATCH:
             self.watch(entry.job)
             for job in entry.then:
-                ended = self._perform(job, planned_at=None)
-                self._board.count(job, _outcome(ended))
+                if job in WATCHERS:
+                    self.watch(job)
+                else:
+                    ended = self._perform(job, planned_at=None)
+                    self._board.count(job, _outcome(ended))
             return
         outcome = self._perform(entry.job, planned_at=self._planned(entry))
         for job in entry.then:

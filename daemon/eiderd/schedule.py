@@ -75,9 +75,8 @@ def timetable(
     watch = [
         Entry(job=job, when=minute, lane=Lane.WATCH, limit=_WATCHER_LIMIT, then=then)
         for job, then in (
-            (Job.FRESHNESS, ()),
+            (Job.FRESHNESS, (Job.CONTENT,)),  # by the same look at the catalog
             (Job.DISK, (Job.BALLAST,)),
-            (Job.CONTENT, ()),
         )
     ]
     return (

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,7 +227,7 @@ def test_it_speaks_tls_to_those_who_may_look(place: Place) -> None:
     users = place.root / "users"
     users.write_text("prometheus:a long secret\n")
     users.chmod(0o600)
-    settings = {
+    settings: dict[str, Any] = {
         "server__tls_certificate": str(made.chain),
         "server__tls_key": str(made.key),
         "server__basic_auth": str(users),

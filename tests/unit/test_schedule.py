@@ -141,6 +141,6 @@ def test_only_heads_of_chains_have_a_clock() -> None:
     jobs = [entry.job for entry in entries]
     assert len(set(jobs)) == len(jobs)
     followers = {job for entry in entries for job in entry.then}
-    assert followers == {Job.PRUNE, Job.BALLAST}
+    assert followers == {Job.PRUNE, Job.BALLAST, Job.CONTENT}
     assert not followers & set(jobs)
     assert {entry.job for entry in entries if entry.lane is Lane.STORE} == {Job.BACKUP, Job.VERIFY}

@@ -125,7 +125,10 @@ def _prove(
 
 def _recorded(backup: Backup, verdict: Proof, opened: Opened | None) -> Backup:
     """Return the backup as it is known now. A look that went less deep takes nothing back."""
-    if verdict.failure is None and verdict.level < backup.proof.level:
+    known = backup.proof
+    # Also why it did not get further stays known, until something gets at least so far again.
+    reached = known.failure.level if known.failure else known.level
+    if verdict.failure is None and verdict.level < reached:
         return backup
     state: State = State.VERIFIED
     if verdict.level < Level.RESTORE:
