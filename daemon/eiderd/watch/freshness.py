@@ -47,7 +47,7 @@ def run(
     return (
         *_age(newest, count=len(briefs), new=new, now=now, fresh_within=fresh_within),
         *_unverified(briefs, newest=newest),
-        *_failed(last, failures, now=now),
+        *_failed(_of_the_clock(last, timetable), failures, now=now),
         *_overdue(timetable, last, running, now=now, since=since, zone=zone),
     )
 
@@ -97,6 +97,12 @@ def _unverified(briefs: Sequence[Brief], *, newest: Brief | None) -> Iterator[Fi
         message=f"Backup {first.id} could not be proven: {plain(why)}{more}.",
         command=f"eider show {later[-1].id}",
     )
+
+
+def _of_the_clock(last: Mapping[Job, Run], timetable: Sequence[Entry]) -> dict[Job, Run]:
+    """Return the runs of jobs that must go well unattended. Of others, whoever typed them knows."""
+    jobs = {job for entry in timetable for job in (entry.job, *entry.then)}
+    return {job: run for job, run in last.items() if job in jobs}
 
 
 def _failed(

@@ -195,3 +195,8 @@ def test_a_run_from_the_future_is_no_sign_of_life() -> None:
 def test_watchers_are_not_asked_for() -> None:
     found = _found(FRESH, since=NOW - 1000 * HOUR)
     assert {subject for _kind, subject in found} == {"backup", "verify"}
+
+
+def test_what_a_person_typed_in_vain_is_no_finding() -> None:
+    typed = _run(Job.UNPIN, age=MINUTE, outcome=RunOutcome.FAILED, why="there is no such backup")
+    assert _found(FRESH, last={Job.UNPIN: typed}) == {}
