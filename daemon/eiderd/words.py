@@ -39,3 +39,8 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def many(count: int, word: str) -> str:
+    """Return "1 table", "21 tables", "4,500 rows"."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

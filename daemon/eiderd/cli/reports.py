@@ -14,7 +14,7 @@ from eiderd.cli import terminal
 from eiderd.cli.terminal import BOLD, GREEN, MAGENTA, RED, YELLOW, paint, say
 from eiderd.model import Level, Proof, State
 from eiderd.units import short
-from eiderd.words import plain
+from eiderd.words import many, plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -87,9 +87,10 @@ def _read_by(proof: Proof) -> str:
 
 def _evidence(proof: Proof) -> str:
     return (
-        f"{proof.rows:,} rows of {proof.tables} tables, {proof.blocks:,} blocks checked, "
-        f"{proof.lookups:,} lookups through {proof.indexes_asked} of {proof.indexes} indexes, "
-        f"{proof.unique_checked} keys unique"
+        f"{many(proof.rows, 'row')} of {many(proof.tables, 'table')}, "
+        f"{many(proof.blocks, 'block')} checked, {many(proof.lookups, 'lookup')} through "
+        f"{proof.indexes_asked} of {proof.indexes} indexes, "
+        f"{many(proof.unique_checked, 'key')} unique"
     )
 
 

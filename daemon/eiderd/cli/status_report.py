@@ -51,7 +51,7 @@ def _top(status: Status, top: dict[str, Any]) -> None:
     say(f"{said}  {paint(age, BOLD)}")
     newest = status.newest_verified
     if newest:
-        say(f"  {newest.id}, {top['rows']:,} rows of {top['tables']} tables, {top['size']}")
+        say(f"  {newest.id}, {top['content']}, {top['size']}")
 
 
 def _service(status: Status, service: dict[str, Any]) -> str:

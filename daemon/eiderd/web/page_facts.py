@@ -15,6 +15,7 @@ from eiderd.health import Condition, Severity
 from eiderd.model import RunOutcome, State
 from eiderd.status import Frozen
 from eiderd.units import short, spoken
+from eiderd.words import many
 from eiderd.web import drawings
 
 if TYPE_CHECKING:
@@ -92,11 +93,15 @@ def _top(status: Status, *, clock: _Clock) -> dict[str, Any]:
         "said": _SAID[status.condition],
         "age": None if newest is None else spoken(status.age_seconds or 0.0),
         "at": None if newest is None else clock.shown(newest.created_at),
-        "rows": 0 if newest is None else newest.proof.rows,
-        "tables": 0 if newest is None else newest.proof.tables,
+        "content": "" if newest is None else _content(newest),
         "size": "" if newest is None else decimal(newest.bytes),
         "limit": spoken(status.fresh_seconds),
     }
+
+
+def _content(newest: Brief) -> str:
+    proof = newest.proof
+    return f"{many(proof.rows, 'row')} of {many(proof.tables, 'table')}"
 
 
 def _finding(found: Finding, *, clock: _Clock) -> dict[str, Any]:
