@@ -27,7 +27,7 @@ from eiderd.errors import EiderError, ExitCode
 from eiderd.frame import frame_of
 from eiderd.lookout import Lookout
 from eiderd.outside import clock, files, process, systemd
-from eiderd.outside.signals import Inbox
+from eiderd.outside.inbox import Inbox
 from eiderd.outside.web import Web
 from eiderd.rounds import Rounds
 from eiderd.schedule import Lane

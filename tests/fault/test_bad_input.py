@@ -757,7 +757,7 @@ def test_a_path_that_cannot_be_looked_at_is_usage(place: Place) -> None:
 def test_a_path_behind_a_closed_folder_is_usage(place: Place) -> None:
     closed = place.root / "closed"
     closed.mkdir(mode=0o700)
-    for parent in (place.root, *list(place.root.parents)[:3]):
+    for parent in (place.root, *list(place.root.parents)[:4]):
         parent.chmod(parent.stat().st_mode | 0o011)
     place.config.chmod(0o644)
     ran = place.eider("verify", str(closed / "x"), "--json", before=NOBODY).good_manners()

@@ -290,7 +290,6 @@ def test_a_watcher_that_hangs_overruns_and_the_others_go_on(place: Place, broken
         found = {one["kind"]: one["subject"] for one in service.ready()["findings"]}
         assert found == {"job_overran": "freshness", "no_retention_rules": ""}
         _goes_on(service, "disk")
-        _goes_on(service, "content")
         assert service.get("/healthz")[0] == 200
         broken.mend("look")
         service.until(lambda: service.ready()["condition"] == "well", what="it is over")

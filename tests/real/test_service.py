@@ -284,7 +284,6 @@ def test_killed_in_any_phase_it_comes_back_and_takes_what_is_overdue_once(
     service_runs = _journal(place).count('"word":"began"')
     verified = len(_backups(place))
     with running(place) as service:
-        _until_backed_up(service)
         service.until(lambda: service.ready()["condition"] == "well", what="well")
         metrics = service.metrics()
         died = metrics['eider_job_runs_total{job_name="backup",outcome="died"}']

@@ -47,7 +47,7 @@ def run(
     return (
         *_age(newest, count=len(briefs), new=new, now=now, fresh_within=fresh_within),
         *_unverified(briefs, newest=newest),
-        *_failed(_of_the_clock(last, timetable), failures, now=now),
+        *_failed(_that_matter(last, timetable, newest=newest), failures, now=now),
         *_overdue(timetable, last, running, now=now, since=since, zone=zone),
     )
 
@@ -99,10 +99,19 @@ def _unverified(briefs: Sequence[Brief], *, newest: Brief | None) -> Iterator[Fi
     )
 
 
-def _of_the_clock(last: Mapping[Job, Run], timetable: Sequence[Entry]) -> dict[Job, Run]:
-    """Return the runs of jobs that must go well unattended. Of others, whoever typed them knows."""
+def _that_matter(
+    last: Mapping[Job, Run], timetable: Sequence[Entry], *, newest: Brief | None
+) -> dict[Job, Run]:
+    """Return the runs of jobs that must go well unattended. Of others, whoever typed them knows.
+
+    A backup whose process was killed after it had counted has done what it was to do.
+    """
     jobs = {job for entry in timetable for job in (entry.job, *entry.then)}
-    return {job: run for job, run in last.items() if job in jobs}
+    found = {job: run for job, run in last.items() if job in jobs}
+    backup = found.get(Job.BACKUP)
+    if backup and newest and newest.created_at >= backup.began_at:
+        del found[Job.BACKUP]
+    return found
 
 
 def _failed(

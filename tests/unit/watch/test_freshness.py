@@ -148,7 +148,7 @@ def test_any_other_end_is_no_failure(outcome: RunOutcome) -> None:
 
 
 def test_one_that_died_without_a_word_is_said_so() -> None:
-    died = _run(Job.BACKUP, age=HOUR, outcome=RunOutcome.DIED)
+    died = _run(Job.BACKUP, age=MINUTE, outcome=RunOutcome.DIED)
     (found,) = _found(FRESH, last={Job.BACKUP: died}).values()
     assert "killed, or the machine went down." in found.message
 
@@ -200,3 +200,9 @@ def test_watchers_are_not_asked_for() -> None:
 def test_what_a_person_typed_in_vain_is_no_finding() -> None:
     typed = _run(Job.UNPIN, age=MINUTE, outcome=RunOutcome.FAILED, why="there is no such backup")
     assert _found(FRESH, last={Job.UNPIN: typed}) == {}
+
+
+def test_a_backup_that_died_after_it_had_counted_is_no_finding() -> None:
+    died = _run(Job.BACKUP, age=2 * MINUTE, outcome=RunOutcome.DIED)
+    assert _found(_brief(1, age=MINUTE), last={Job.BACKUP: died}) == {}
+    assert (Kind.JOB_FAILED, "backup") in _found(_brief(1, age=HOUR), last={Job.BACKUP: died})

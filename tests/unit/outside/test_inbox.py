@@ -8,7 +8,7 @@ import time
 
 _TALK = """
 import os, signal, sys, time
-from eiderd.outside.signals import Inbox
+from eiderd.outside.inbox import Inbox
 inbox = Inbox()
 assert inbox.next(seconds=0.01) is None
 for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
