@@ -21,8 +21,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## back up a live database, restore it by hand, compare
 	@$(BIN)/eider demo
 
+# Many tests wait for processes rather than for a processor: one worker more than there are.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+
 test: $(READY)  ## every test but the long campaigns
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)  ## style
 	@$(BIN)/ruff check .
