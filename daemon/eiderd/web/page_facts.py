@@ -15,8 +15,8 @@ from eiderd.health import Condition, Severity
 from eiderd.model import RunOutcome, State
 from eiderd.status import Frozen
 from eiderd.units import short, spoken
-from eiderd.words import many
 from eiderd.web import drawings
+from eiderd.words import many
 
 if TYPE_CHECKING:
     from eiderd.health import Finding
