@@ -9,6 +9,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator, Sequence
 
 EIDER = str(Path(sys.executable).with_name("eider"))
@@ -278,6 +278,23 @@ def until(condition: Callable[[], bool], *, seconds: float = 20, what: str = "")
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what or condition}"
         time.sleep(0.005)
+
+
+def until_signals_are_ours(process: subprocess.Popen[bytes]) -> None:
+    """Wait until eider, no longer the interpreter on its way up, says what SIGINT does."""
+    interrupt, terminate = 1 << (signal.SIGINT - 1), 1 << (signal.SIGTERM - 1)
+    seen = False
+
+    def is_ours() -> bool:
+        nonlocal seen
+        with contextlib.suppress(OSError, ValueError):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+            seen = seen or bool(caught & interrupt)
+            return bool(caught & terminate) or (seen and not caught & interrupt)
+        return process.poll() is not None
+
+    until(is_ours, what="its signals")
 
 
 def children_with(word: str) -> list[str]:

@@ -60,7 +60,7 @@ def _it_lives_and_gives_back(served: Web) -> Iterator[None]:
     """Hold for every test here: afterwards it answers, and no descriptor was lost."""
     before = _descriptors()
     yield
-    _is_well(served)
+    _is_well(served, within=5)
     until(lambda: not served._talks, what="every connection ends")
     until(lambda: _descriptors() <= before, what="every descriptor comes back")
 

@@ -146,7 +146,8 @@ def test_a_signal_at_any_instant_ends_without_a_traceback(
     place = original.clone(tmp_path / "place")
     for part in range(6):
         process = helpers.start("backup", config=place.config)
-        time.sleep(0.02 + seconds * part / 6)  # the instant is the point
+        helpers.until_signals_are_ours(process)
+        time.sleep(seconds * part / 6)  # the instant is the point
         if process.poll() is None:
             ran = helpers.interrupt(process, number).good_manners()
             assert ran.code in {130, 143, 0, -number}, (part, ran)

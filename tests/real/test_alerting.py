@@ -68,7 +68,9 @@ def test_backups_that_stop_are_alerted_on_until_they_go_on(tmp_path: Path) -> No
             status, page = service.get(link.removeprefix(service.url("")))
             assert status == 200
             assert "eider backup" in page
-            assert "no_verified_backup" in service.kinds()
+            service.until(  # it looks each minute
+                lambda: "no_verified_backup" in service.kinds(), seconds=TWO_TURNS_SECONDS
+            )
 
         manager.await_resolved(TOO_OLD, seconds=TWO_TURNS_SECONDS)
         manager.await_resolved(FAILING, seconds=TWO_TURNS_SECONDS)

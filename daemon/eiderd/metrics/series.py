@@ -19,7 +19,7 @@ from eiderd.model import Job, State
 from eiderd.status import Frozen
 
 # What the timetable begins by itself. A test holds it equal to the timetable.
-TIMED: Final = (Job.BACKUP, Job.VERIFY, Job.FRESHNESS, Job.DISK, Job.CONTENT)
+TIMED: Final = (Job.BACKUP, Job.VERIFY, Job.FRESHNESS, Job.DISK)
 # `job` and `instance` are Prometheus's own: it would rename ours to `exported_job`.
 _JOB: Final = ("job_name",)
 
