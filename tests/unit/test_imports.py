@@ -14,8 +14,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FEATURES = ("jobs", "watch", "heal")
 WORLD = {"subprocess", "socket", "duckdb", "nats", "time", "select", "selectors", "fcntl", "shutil",
          "tempfile", "signal", "threading", "asyncio"}  # fmt: skip
-# Those that measure how long something takes, and wait for it.
-MEASURING = {"runner": {"time"}, "clockwork": {"time"}, "service": {"time"}}
+# Those that measure how long something takes, and wait for it; and what must be set first of all.
+MEASURING = {
+    "runner": {"time"},
+    "clockwork": {"time"},
+    "service": {"time"},
+    "__main__": {"signal"},
+}
 # What a pure module may use: words, numbers and each other.
 PURE = {
     "model",
