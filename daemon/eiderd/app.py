@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from eiderd import beside, catalog, content, room
+from eiderd import beside, catalog, content, rescuing, restore_app, room
 from eiderd.errors import ConfigError, EiderError, VerificationFailed
 from eiderd.jobs import accept as accept_job
 from eiderd.jobs import backup as backup_job
@@ -19,6 +20,7 @@ from eiderd.jobs import verify as verify_job
 from eiderd.journal import Journal
 from eiderd.model import Job
 from eiderd.outside import archive, clock, copier, duckdb_file, engine, files, filesystem, process
+from eiderd.outside.application import MOST_FROZEN_SECONDS, application_of, hold
 from eiderd.retention import Rules
 from eiderd.runner import Runner
 
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
 
     from eiderd.config import Settings
     from eiderd.evidence import Captured, Checked, Member, Opened, Packed
+    from eiderd.jobs.rescue import Rescued
+    from eiderd.jobs.restore import Restored
     from eiderd.model import Backup, Content, ContentVerdict, Level, Outcome, Proof
+    from eiderd.outside.application import Application
+    from eiderd.restoring import Plan
     from eiderd.retention import Pruned
 
 
@@ -194,6 +200,42 @@ class App:
         do = functools.partial(accept_job.run, directory=self.directory, name=name)
         return self._runner.store(Job.ACCEPT, do)
 
+    def rescue(self, source: Path, *, to: Path | None = None) -> Outcome[Rescued]:
+        """Bring a database back, on copies; the rescued one goes to `to`."""
+        rescue = rescuing.Rescue(
+            source=source,
+            to=to,
+            settings=self.settings,
+            engines=self.engines(),
+            bounds=self.engine_bounds(),
+            open_and_read=self._open,
+            compare=self._compare,
+            progress=self._progress,
+        )
+        return self._runner.store(Job.RESCUE, rescue.run)
+
+    def restores(self) -> restore_app.Restore:
+        """Return what plans a restore."""
+        return restore_app.Restore(
+            settings=self.settings,
+            application=self.application,
+            check=self._check,
+            open_and_read=self._open,
+            progress=self._progress,
+        )
+
+    def restore(self, plan: Plan, *, backup: Backup | None = None) -> Outcome[Restored]:
+        """Do what a plan says: restore onto the live database, or go back to what was set aside."""
+        do = functools.partial(self.restores().run, plan, backup=backup)
+        return self._runner.store(Job.RESTORE, do)
+
+    def restore_to(
+        self, plan: Plan, *, backup: Backup | None = None, extras: bool = False
+    ) -> Outcome[Restored]:
+        """Unpack and prove what a plan says into a folder of its own."""
+        do = functools.partial(self.restores().to_folder, plan, backup=backup, extras=extras)
+        return self._runner.look(Job.RESTORE, do)
+
     def rules(self) -> Rules:
         """Return what [retention] says."""
         return Rules(**self.settings.retention.model_dump())
@@ -223,8 +265,12 @@ class App:
 
     def _ensure_room(self) -> None:
         """Raise NoSpace when a backup does not fit."""
+        room.ensure(self.needs(), critical_bytes=self.settings.disk.critical)
+
+    def needs(self) -> tuple[room.Need, room.Need]:
+        """Return what the next backup needs, and where."""
         database = self.settings.database.path
-        needs = room.needs(
+        return room.needs(
             databases=(database, Path(os.path.realpath(database))),
             logs=duckdb_file.wal_names,
             extras=_extras(self.settings.backup.include),
@@ -234,7 +280,6 @@ class App:
             file_bytes=filesystem.file_bytes,
             look=filesystem.look,
         )
-        room.ensure(needs, critical_bytes=self.settings.disk.critical)
 
     def _refresh(self, *, thorough: bool) -> Outcome[Captured]:
         mirror = self.settings.mirror
@@ -249,7 +294,42 @@ class App:
             deadline_seconds=self._deadline,
             progress=self._phase("copy"),
         )
-        return mirror_job.run(ladder=(double_collect,))
+        ladder: list[mirror_job.Step] = [double_collect]
+        if self.settings.application.allow_freeze:
+            ladder.append(functools.partial(self._refresh_frozen, double_collect))
+        if self.settings.application.allow_stop:
+            ladder.append(functools.partial(self._refresh_stopped, double_collect))
+        return mirror_job.run(ladder=ladder)
+
+    def _refresh_frozen(self, refresh: Callable[..., Captured]) -> Captured:
+        words = self._application_words()
+        with hold.kept(words, hold="freeze", seconds=MOST_FROZEN_SECONDS) as keeper:
+            return refresh(keeper=keeper)
+
+    def _refresh_stopped(self, refresh: Callable[..., Captured]) -> Captured:
+        words = self._application_words()
+        with (
+            hold.kept(words, hold="stop", seconds=self._deadline) as keeper,
+            keeper.held() as still,
+        ):
+            captured = refresh()
+        return dataclasses.replace(captured, method="stop", frozen_seconds=still.seconds)
+
+    def application(self) -> Application:
+        """Return the application that the settings describe."""
+        return application_of(**self._application_words())
+
+    def _application_words(self) -> dict[str, Any]:
+        wanted = self.settings.application
+        return {
+            "kind": wanted.kind,
+            "unit": wanted.unit,
+            "container": wanted.container,
+            "commands": wanted.commands,
+            "health_url": wanted.health_url,
+            "database": self.settings.database.path,
+            "timeout_seconds": wanted.timeout.total_seconds(),
+        }
 
     def _pack(
         self, *, target: Path, captured: Captured, manifest: Mapping[str, object], mirror: Path

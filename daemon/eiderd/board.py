@@ -32,7 +32,10 @@ _SHOWN: Final = (schedule.Lane.STORE,)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stock:
-    """What the catalog and the live files were at the last look."""
+    """What the catalog and the live files were at the last look.
+
+    `tables` (their rows) and `application_frozen_seconds` are those of the newest verified backup.
+    """
 
     backups: tuple[Brief, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
@@ -40,6 +43,7 @@ class Stock:
     tables: Mapping[str, int] = dataclasses.field(default_factory=dict)
     database_bytes: int = 0
     wal_bytes: int = 0
+    application_frozen_seconds: float = 0.0
 
 
 class Board:
@@ -134,6 +138,7 @@ class Board:
             tables=stock.tables,
             database_bytes=stock.database_bytes,
             wal_bytes=stock.wal_bytes,
+            application_frozen_seconds=stock.application_frozen_seconds,
         )
 
     def _totals(self, memory: Memory) -> Totals:

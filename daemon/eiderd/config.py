@@ -26,7 +26,10 @@ from pydantic import (
 )
 
 from eiderd import environment, places, resources, schedule
+from eiderd.application_section import ApplicationSection
 from eiderd.errors import ConfigError
+from eiderd.section import Section as _Section
+from eiderd.section import Text
 from eiderd.units import Duration, Size, size_between
 from eiderd.words import is_unicode, plain
 
@@ -50,23 +53,12 @@ def _usable(path: Path) -> Path:
     return path
 
 
-def _text(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be printable text")
-    return value
-
-
 AbsolutePath = Annotated[Path, AfterValidator(_usable)]
-Text = Annotated[str, AfterValidator(_text)]
 Cron = Annotated[str, AfterValidator(schedule.checked_cron)]
 Count = Annotated[int, Field(ge=0, le=100_000)]
 RateLimit = Annotated[Size, size_between(10**6, 10**12)]
 BallastSize = Annotated[Size, size_between(10**6, 10**12)]
 MemoryLimit = Annotated[Size, size_between(64 * 10**6, 10**12)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Service(_Section):
@@ -276,6 +268,7 @@ class Settings(BaseModel):
     content: ContentSection = ContentSection()
     schema_: Schema = Field(Schema(), alias="schema")
     engine: Engine = Engine()
+    application: ApplicationSection = ApplicationSection()
     disk: DiskSection = DiskSection()
     server: Server = Server()
     log: Log = Log()

@@ -38,7 +38,7 @@ _MEANINGS = {
     ExitCode.BUSY: "another run holds the lock",
     ExitCode.VERIFICATION_FAILED: "verification failed",
     ExitCode.NO_SPACE: "no space left",
-    ExitCode.SOURCE_UNAVAILABLE: "the database cannot be read",
+    ExitCode.SOURCE_UNAVAILABLE: "the database or its application cannot be reached",
     ExitCode.INTERRUPTED: "interrupted",
 }
 
@@ -130,6 +130,14 @@ class NotConverged(SourceUnavailable):
     """The database changed faster than it could be copied, within the bounds that were set."""
 
 
+class ApplicationFailed(EiderError):
+    """The application did not start, stop, freeze or thaw, or there is nobody to ask for it."""
+
+    exit_code = ExitCode.SOURCE_UNAVAILABLE
+    fault = Fault.ENVIRONMENT
+    retry = True
+
+
 class ChildFailed(EiderError):
     """A child process of eiderd itself died, hung or spoke nonsense. `how` says which."""
 
@@ -163,6 +171,7 @@ KINDS: dict[str, type[EiderError]] = {
         NoSpace,
         SourceUnavailable,
         NotConverged,
+        ApplicationFailed,
         ChildFailed,
         Interrupted,
         Bug,

@@ -14,6 +14,7 @@ class Captured:
     database files at some moment between them. `changed` lists the (offset, length) byte ranges of
     the database file that were rewritten in the mirror, `wal_changed` per WAL file the (from, to)
     range. `unsound` counts blocks whose checksum does not vouch for them (free blocks may be so).
+    `frozen_seconds` is how long the application stood still for it, frozen or stopped.
     """
 
     method: str
@@ -157,3 +158,118 @@ class Opened:
     extensions: tuple[str, ...]
     seconds: float
     peak_bytes: int
+
+
+class ApplicationState(enum.StrEnum):
+    """What is known of the application. A frozen one runs, and so does one that is stopping."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether the application is well, and what it was that said so."""
+
+    well: bool
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """The plan of an exchange of database files, as it stands beside them until it has ended.
+
+    Names are relative to the folder of the database. `aside_wals` pairs each live WAL file with
+    the name under which it is kept; `live_wals` are all places where one could stand; `restart`
+    says that the application was stopped for this.
+    """
+
+    kind: str
+    what: str
+    live: str
+    had_live: bool
+    wal_base: str
+    incoming: str
+    incoming_wals: tuple[str, ...]
+    aside: str
+    aside_wals: tuple[tuple[str, str], ...]
+    live_wals: tuple[str, ...]
+    staging: str | None
+    restart: bool
+    phase: str
+
+
+class Settled(enum.StrEnum):
+    """What became of an exchange whose run had died."""
+
+    UNDONE = "undone"
+    FINISHED = "finished"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """A database that was set aside, its WAL files counted in. `at`: UTC, as in its name."""
+
+    path: str
+    word: str
+    at: str
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSeen:
+    """What can be seen of the live database without an engine.
+
+    `problem` and `hint` say why it cannot be read, if it cannot. `logs` has the bytes of each WAL
+    file, `aside` path and bytes of each set-aside copy. `holder` says who has it open, if anybody,
+    and `unfinished` which restore did not end.
+    """
+
+    problem: str
+    hint: str
+    bytes: int
+    engine: str
+    storage_version: int
+    encrypted: bool
+    device: int
+    logs: dict[str, int]
+    holder: str
+    aside: tuple[tuple[str, int], ...]
+    unfinished: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FolderSeen:
+    """A folder of eiderd's own, or, while it does not exist, the one in which it will be made."""
+
+    exists: bool
+    is_folder: bool
+    owner: str
+    mode: int
+    writable: bool
+    device: int
+    filesystem: str
+    free_bytes: int
+    total_inodes: int
+    free_inodes: int
+    leftovers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSeen:
+    """Whether the service answered, and what."""
+
+    answers: bool
+    said: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSeen:
+    """An engine and whether it works. `spatial` says whether it has that extension."""
+
+    version: str
+    bundled: bool
+    problem: str
+    spatial: bool | None = None

@@ -33,6 +33,10 @@ _PATH = '"/data/cartographus.duckdb"'
 _SHOWN_WHEN_UNSET = {
     "mirror.rate_limit": '"50MB"',
     "engine.application": '"1.4.3"',
+    "application.unit": '"app.service"',
+    "application.container": '"app"',
+    "application.commands": '{ start = ["/usr/local/bin/app", "start"] }',
+    "application.health_url": '"http://127.0.0.1:8080/health"',
     "backup.fresh_within": '"26h"',
     "retention.max_age_days": "400",
     "retention.max_count": "60",

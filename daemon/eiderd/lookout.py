@@ -40,7 +40,7 @@ class Lookout:
             saved = dict(known.samples)
         self._samples = {place: Samples.from_json(saved.get(place)) for place in Place}
         self._saved_at: datetime.datetime | None = None
-        self._tables_of = ""
+        self._recorded_of = ""
 
     def look(self, job: Job, *, at: datetime.datetime) -> tuple[Finding, ...]:
         """Let one watcher look. Raise what it raises."""
@@ -92,11 +92,13 @@ class Lookout:
             clock_jumped=self.app.journal.is_clock_doubtful(clock.reading()),
         )
         live = self._live()
+        tables, frozen_seconds = self._recorded(listing.newest_verified)
         self._board.stock = Stock(
             backups=listing.backups,
             unreadable=listing.unreadable,
             frozen=plan.frozen,
-            tables=self._tables(listing.newest_verified),
+            tables=tables,
+            application_frozen_seconds=frozen_seconds,
             database_bytes=filesystem.file_bytes(live) if live else 0,
             wal_bytes=filesystem.file_bytes(live.with_name(f"{live.name}.wal")) if live else 0,
         )
@@ -106,18 +108,20 @@ class Lookout:
         answered = any(one.place is Place.DATA for one in self._board.disks)
         return self.app.settings.database.path if answered or not self._board.disks else None
 
-    def _tables(self, newest: Brief | None) -> dict[str, int]:
-        """Return the rows of each table in the newest verified backup; its manifest says them."""
+    def _recorded(self, newest: Brief | None) -> tuple[dict[str, int], float]:
+        """Return what only the manifest of the newest verified backup says: see Stock."""
+        stock = self._board.stock
         if newest is None:
-            return {}
-        if newest.id == self._tables_of:
-            return dict(self._board.stock.tables)
+            return {}, 0.0
+        if newest.id == self._recorded_of:
+            return dict(stock.tables), stock.application_frozen_seconds
         try:
-            tables = catalog.recorded(self.app.directory, newest.id).content.tables
+            backup = catalog.recorded(self.app.directory, newest.id)
         except EiderError:  # it went a moment ago: the next look sees another
-            return {}
-        self._tables_of = newest.id
-        return {name: table.rows for name, table in tables.items()}
+            return {}, 0.0
+        self._recorded_of = newest.id
+        rows = {name: table.rows for name, table in backup.content.tables.items()}
+        return rows, backup.consistency.frozen_seconds
 
     def _content(self, _at: datetime.datetime) -> tuple[Finding, ...]:
         stock = self._board.stock

@@ -205,6 +205,8 @@ class Job(enum.StrEnum):
     UNPIN = "unpin"
     ACCEPT = "accept"
     BALLAST = "ballast"
+    RESTORE = "restore"
+    RESCUE = "rescue"
     FRESHNESS = "freshness"
     DISK = "disk"
     CONTENT = "content"

@@ -95,6 +95,7 @@ class Status:
 
     `fresh_seconds` is how old the newest verified backup may become; `last` has the last run of
     each job and `last_done` the last that was done, whenever they were.
+    `application_frozen_seconds` is how long the newest verified backup kept it from its work.
     """
 
     at: datetime.datetime
@@ -119,6 +120,7 @@ class Status:
     tables: Mapping[str, int] = dataclasses.field(default_factory=dict)
     database_bytes: int = 0
     wal_bytes: int = 0
+    application_frozen_seconds: float = 0.0
 
     @property
     def condition(self) -> health.Condition:

@@ -142,6 +142,10 @@ class Writer:
             (n for what, n, at in self.lines() if what == word and at <= before_ns), default=0
         )
 
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
     def is_idle(self) -> bool:
         return any(word == "idle" for word, _number, _at in self.lines())
 

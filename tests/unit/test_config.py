@@ -360,3 +360,62 @@ def test_including_what_eiderd_itself_writes_is_refused(tmp_path: Path, folder: 
     path.write_text(text)
     with pytest.raises(ConfigError, match="each would hold the last"):
         config.load(path)
+
+
+# The application --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('kind = "systemd"', "needs application.unit"),
+        ('kind = "docker"', "needs application.container"),
+        ('kind = "commands"', "needs application.commands"),
+        ('kind = "launchd"', "application.kind"),
+        ('unit = "app"', "application.unit"),
+        ('unit = "-H.service"', "application.unit"),
+        ('unit = "a b.service"', "application.unit"),
+        ('container = "--rm"', "application.container"),
+        ('container = "compose:c.yaml:app"', "application.container"),
+        ("allow_freeze = true", "allow_freeze needs application.kind"),
+        ("allow_stop = true", "allow_stop needs application.kind"),
+        (
+            'kind = "commands"\ncommands = { freeze = ["x"] }\nallow_freeze = true',
+            "allow_freeze needs commands for thaw",
+        ),
+        (
+            'kind = "commands"\ncommands = { state = ["x"] }\nallow_stop = true',
+            "allow_stop needs commands for start and stop",
+        ),
+        ("commands = { begin = ['x'] }", "application.commands"),
+        ("commands = { start = [] }", "application.commands.start"),
+        ("commands = { start = 'x -y' }", "application.commands.start"),
+        ('health_url = "127.0.0.1:3857/health"', "must be a URL"),
+        ('health_url = "file:///etc/passwd"', "must be a URL"),
+        ('health_url = "http://"', "must be a URL"),
+        ('health_url = "http://a/b c"', "must be a URL"),
+        ('health_url = "http://a:99999/"', "application.health_url"),
+        ('health_url = "http://me:secret@a/"', "must have no password"),
+    ],
+)
+def test_an_application_that_cannot_be_meant_is_refused(
+    tmp_path: Path, lines: str, problem: str
+) -> None:
+    said = _problems(tmp_path, f'[database]\npath = "/data/x.duckdb"\n[application]\n{lines}\n')
+    assert problem in said
+
+
+def test_no_application_is_touched_unless_that_is_allowed(tmp_path: Path) -> None:
+    text = '[database]\npath = "/data/x.duckdb"\n[application]\nkind = "systemd"\n'
+    settings, _path = config.load(_write(tmp_path, text + 'unit = "app@1.service"\n'))
+    assert settings.application.unit == "app@1.service"
+    assert (settings.application.allow_freeze, settings.application.allow_stop) == (False, False)
+
+
+@pytest.mark.parametrize("kind", ["systemd", "docker"])
+def test_a_profile_knows_the_names_but_not_who_manages_it(tmp_path: Path, kind: str) -> None:
+    text = 'profile = "cartographus"\n[database]\npath = "/data/x.duckdb"\n'
+    assert config.load(_write(tmp_path, text))[0].application.kind == "none"
+    settings, _path = config.load(_write(tmp_path, f'{text}[application]\nkind = "{kind}"\n'))
+    assert settings.application.kind == kind
+    assert (settings.application.health_url or "").endswith("/api/v1/health")

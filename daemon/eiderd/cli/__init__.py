@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from eiderd.cli import backups, demo, keep, settings, standing
+from eiderd.cli import backups, demo, doctor, engines, keep, rescue, restore, settings, standing
 from eiderd.cli.root import cli, session
 
 __all__ = ["cli", "session"]
@@ -14,6 +14,7 @@ _config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 # In the order of `eider --help`.
 cli.command()(standing.status)
 cli.command()(standing.runbook)
+cli.command()(doctor.doctor)
 cli.command()(backups.backup)
 cli.command("list")(backups.list_)
 cli.command()(backups.show)
@@ -22,6 +23,9 @@ cli.command()(keep.prune)
 cli.command()(keep.pin)
 cli.command()(keep.unpin)
 cli.command()(keep.accept)
+cli.command()(restore.restore)
+cli.command()(rescue.rescue)
+cli.add_typer(engines.cli, name="engine")
 cli.add_typer(_config, name="config")
 _config.callback()(settings.options)
 _config.command()(settings.check)

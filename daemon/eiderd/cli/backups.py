@@ -93,7 +93,7 @@ def verify(
     with session.working(quiet=json_) as app:
         if all_:
             verdicts = _verify_all(app, level=wanted)
-        elif path := _foreign(app, backup):
+        elif path := foreign(app, backup):
             proven = app.verify_file(path, level=wanted).value
             verdicts = [Verdict(name=str(path), proof=proven)]
         else:
@@ -124,7 +124,7 @@ def _verify(app: App, backup: Backup, *, level: Level) -> Verdict:
     return Verdict(name=backup.id, proof=app.verify(backup, level=level).value.proof)
 
 
-def _foreign(app: App, name: str) -> Path | None:
+def foreign(app: App, name: str) -> Path | None:
     """Return the path that was meant, unless it is a backup of the catalog."""
     try:
         if "/" not in name and not os.path.lexists(name):

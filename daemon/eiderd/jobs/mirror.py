@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from eiderd.errors import NotConverged
+from eiderd.errors import ApplicationFailed, NotConverged
 from eiderd.model import Ending, Outcome
 
 if TYPE_CHECKING:
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 
 class Step(Protocol):
-    """One way to capture the database. Raise NotConverged when it changes too fast for it."""
+    """One way to capture the database.
+
+    Raise NotConverged when it changes too fast for it, ApplicationFailed when the application
+    could not be frozen or stopped.
+    """
 
     def __call__(self) -> Captured: ...
 
 
 def run(*, ladder: Sequence[Step]) -> Outcome[Captured]:
-    """Try each step of the ladder. Raise the last step's NotConverged when none could do it."""
+    """Try each step of the ladder. Raise what the last step raises when none could do it."""
     *softer, hardest = ladder
     for step in softer:
         try:
             return Outcome(ending=Ending.DONE, value=step())
-        except NotConverged:
+        except (NotConverged, ApplicationFailed):
             continue
     return Outcome(ending=Ending.DONE, value=hardest())

@@ -156,6 +156,11 @@ TABLE: Final = (
         samples=one(lambda status: status.wal_bytes),
     ),
     Series(
+        name="eider_last_frozen_seconds",
+        help="How long the application was frozen or stopped for the newest verified backup.",
+        samples=one(lambda status: status.application_frozen_seconds),
+    ),
+    Series(
         name="eider_backup_schedule_interval_seconds",
         help="The longest wait between two backups that the timetable has.",
         samples=one(lambda status: status.schedule_seconds),

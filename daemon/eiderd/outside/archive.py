@@ -186,8 +186,38 @@ def unpack(
     return folder / PurePosixPath(database).name
 
 
-def _unpacked(archive: Path, *, folder: Path, sizes: Mapping[str, int]) -> Iterator[int]:
-    """Write the members named in `sizes`; yield how many bytes were written, again and again."""
+def unpack_extras(
+    *, archive: Path, folder: Path, members: Sequence[Member], progress: Progress
+) -> int:
+    """Unpack the extra files of a checked archive below `folder`, which is new; return how many.
+
+    `members` is what `check` counted. Raise as `unpack` does.
+    """
+    sizes = {one.name: one.bytes for one in members if one.name.startswith(f"{EXTRA_FOLDER}/")}
+    total, done = sum(sizes.values()), 0
+    if total > (free := files.free_bytes(folder)):
+        raise NoSpace(
+            f"the extra files unpack to {total} bytes, {folder} has {free} left",
+            hint=f"Free some space: df -h {folder}",
+        )
+    with files.writing_to(folder):
+        for name in sizes:
+            (folder / name).parent.mkdir(mode=files.PRIVATE_FOLDER, parents=True, exist_ok=True)
+    for count in _unpacked(archive, folder=folder, sizes=sizes, flat=False):
+        done += count
+        progress(done, total)
+    if done != total:
+        raise Refused(Damage.DIFFERS, f"{shown(archive.name)} changed while it was read")
+    return len(sizes)
+
+
+def _unpacked(
+    archive: Path, *, folder: Path, sizes: Mapping[str, int], flat: bool = True
+) -> Iterator[int]:
+    """Write the members named in `sizes`; yield how many bytes were written, again and again.
+
+    `flat`: without the folders in their names.
+    """
     with files.reading_archive(archive), os.fdopen(files.open_regular(archive), "rb") as raw:
         compressed = raw.read(len(GZIP)) == GZIP
         raw.seek(0)
@@ -197,7 +227,8 @@ def _unpacked(archive: Path, *, folder: Path, sizes: Mapping[str, int]) -> Itera
                     continue
                 if entry.size != sizes[entry.name]:
                     raise Refused(Damage.DIFFERS, f"{shown(entry.name)} changed while it was read")
-                yield from _write_member(folder / PurePosixPath(entry.name).name, content)
+                name = PurePosixPath(entry.name).name if flat else entry.name
+                yield from _write_member(folder / name, content)
 
 
 def _write_member(path: Path, content: Content) -> Iterator[int]:

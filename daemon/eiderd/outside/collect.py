@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Progress: TypeAlias = Callable[[int, int], None]
 
 CHUNK: Final = 4 << 20  # bytes held at once; a multiple of every block size
+# Two of these stay in the processor's cache; compared in pieces of CHUNK it takes thrice as long.
+_COMPARED: Final = 256 << 10
 _FICLONE: Final = 0x40049409  # ioctl_ficlone(2)
 _KERNEL_COPY: Final = 16 << 20
 _CANNOT_IN_KERNEL = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY}
@@ -94,6 +96,11 @@ class Collect:
         self.throttle(length)
         with files.reading_from(self.source):
             return os.pread(self.live, length, offset)
+
+    def _read_into(self, buffer: bytearray, offset: int) -> int:
+        self.throttle(len(buffer))
+        with files.reading_from(self.source):
+            return os.preadv(self.live, [buffer], offset)
 
     def _write(self, data: bytes, offset: int) -> None:
         with files.writing_to(self.mirror):
@@ -234,22 +241,25 @@ class Collect:
 
     def _compare_all(self, whole: int) -> Iterator[int]:
         """Compare in full, and check the checksum of each block that is the same."""
-        size, step = self.headers.block_size, CHUNK // self.headers.block_size
+        size = self.headers.block_size
+        step = max(1, _COMPARED // size)
+        live, copied = bytearray(step * size), bytearray(step * size)
         for first in range(0, whole, step):
             count = min(step, whole - first)
-            live = self._read(self._offset(first), count * size)
-            copied = os.pread(self.copied, count * size, self._offset(first))
-            self._advance(len(live))
-            if self._judging and len(live) == len(copied) == count * size:
+            if count < step:
+                live, copied = bytearray(count * size), bytearray(count * size)
+            got = self._read_into(live, self._offset(first))
+            had = os.preadv(self.copied, [copied], self._offset(first))
+            self._advance(got)
+            all_there = got == had == len(live)
+            if self._judging and all_there:
                 self._judge(first, copied)
-            if live != copied:
-                yield from (
-                    first + i
-                    for i in range(count)
-                    if live[i * size : (i + 1) * size] != copied[i * size : (i + 1) * size]
-                )
+            if not all_there or live != copied:  # what was not read now is of an earlier turn
+                one, other = live[:got], copied[:had]
+                ends = ((i * size, (i + 1) * size) for i in range(count))
+                yield from (first + a // size for a, b in ends if one[a:b] != other[a:b])
 
-    def _judge(self, first: int, data: bytes | memoryview) -> None:
+    def _judge(self, first: int, data: bytes | bytearray | memoryview) -> None:
         """Remember which of the blocks now in the mirror their checksum does not vouch for."""
         whole, rest = divmod(len(data), self.headers.block_size)
         blocks = range(first, first + whole)
@@ -319,7 +329,13 @@ class Collect:
     # The report
 
     def report(
-        self, *, passes: int, seconds: float, first_pass: str | None, everything: bool
+        self,
+        *,
+        passes: int,
+        seconds: float,
+        frozen_seconds: float | None,
+        first_pass: str | None,
+        everything: bool,
     ) -> Captured:
         size = os.fstat(self.copied).st_size
         blocks = -(-(size - HEADER_BYTES) // self.headers.block_size)
@@ -329,10 +345,10 @@ class Collect:
         wal_bytes = {name: (self.mirror / name).stat().st_size for name in present[1:]}
         all_of_it = {name: (0, count) for name, count in wal_bytes.items()}
         return Captured(
-            method="double-collect",
+            method="double-collect" if frozen_seconds is None else "freeze",
             passes=passes,
             seconds=seconds,
-            frozen_seconds=0.0,
+            frozen_seconds=frozen_seconds or 0.0,
             first_pass=first_pass,
             instant=self.instant,
             iteration=self.headers.iteration,
@@ -367,9 +383,6 @@ def _refuse_itself(live: int, copied: int, *, mirror: Path) -> None:
             f"{mirror} leads to the live database itself",
             hint="Set service.state to a folder of eiderd's own.",
         )
-
-
-# Small tools ------------------------------------------------------------------------------------
 
 
 def _runs(blocks: Iterable[int], *, longest: int) -> Iterator[tuple[int, int]]:

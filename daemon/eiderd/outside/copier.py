@@ -13,6 +13,8 @@ from eiderd.outside import process
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from eiderd.outside.application.hold import Keeper
+
     Progress: TypeAlias = Callable[[int, int], None]
 
 _COMMAND: Final = (sys.executable, "-I", "-m", "eiderd.outside.copier_worker")
@@ -22,13 +24,19 @@ _ADDRESS_SPACE: Final = 2 << 30
 
 
 def _run(
-    do: str, *, deadline_seconds: float, progress: Progress, order: Mapping[str, object]
+    do: str,
+    *,
+    deadline_seconds: float,
+    progress: Progress,
+    order: Mapping[str, object],
+    descriptors: Sequence[int] = (),
 ) -> dict[str, Any]:
     answer = process.run(
         _COMMAND,
         order={"do": do, **order},
         limits=process.Limits(address_space=_ADDRESS_SPACE, deadline_seconds=deadline_seconds),
         progress=lambda said: progress(said["done"], said["total"]),
+        descriptors=descriptors,
     )
     return answer.result
 
@@ -43,8 +51,9 @@ def refresh(
     thorough: bool,
     deadline_seconds: float,
     progress: Progress,
+    keeper: Keeper | None = None,
 ) -> Captured:
-    """As `capture.refresh`, in a child."""
+    """As `capture.refresh`, in a child. With a keeper, the child lets it freeze the application."""
     result = _run(
         "refresh",
         deadline_seconds=deadline_seconds,
@@ -56,7 +65,9 @@ def refresh(
             "timeout_seconds": timeout_seconds,
             "rate_limit": rate_limit,
             "thorough": thorough,
+            "keeper": keeper and dataclasses.asdict(keeper),
         },
+        descriptors=(keeper.asking, keeper.answers) if keeper else (),
     )
     low, high = result.pop("instant")
     return Captured(
@@ -154,6 +165,28 @@ def unpack(
         },
     )
     return Path(result["database"])
+
+
+def unpack_extras(
+    *,
+    archive: Path,
+    folder: Path,
+    members: Sequence[Member],
+    deadline_seconds: float,
+    progress: Progress,
+) -> int:
+    """As `archive.unpack_extras`, in a child."""
+    result = _run(
+        "unpack_extras",
+        deadline_seconds=deadline_seconds,
+        progress=progress,
+        order={
+            "archive": str(archive),
+            "folder": str(folder),
+            "members": [dataclasses.asdict(member) for member in members],
+        },
+    )
+    return int(result["files"])
 
 
 def _members(listed: Sequence[Mapping[str, Any]]) -> tuple[Member, ...]:

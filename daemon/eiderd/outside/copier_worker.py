@@ -14,10 +14,17 @@ from eiderd.evidence import Member
 from eiderd.outside import process
 
 
-def _refresh(*, source: str, mirror: str, **words: Any) -> dict[str, Any]:
+def _refresh(
+    *, source: str, mirror: str, keeper: dict[str, Any] | None, **words: Any
+) -> dict[str, Any]:
     from eiderd.outside import capture
 
-    report = capture.refresh(source=Path(source), mirror=Path(mirror), **words)
+    chosen = None
+    if keeper:
+        from eiderd.outside.application.hold import Keeper
+
+        chosen = Keeper(**keeper)
+    report = capture.refresh(source=Path(source), mirror=Path(mirror), keeper=chosen, **words)
     return dataclasses.asdict(report)
 
 
@@ -51,7 +58,25 @@ def _unpack(
     return {"database": str(database)}
 
 
+def _unpack_extras(
+    *, archive: str, folder: str, members: list[dict[str, Any]], **words: Any
+) -> dict[str, int]:
+    from eiderd.outside.archive import unpack_extras
+
+    counted = [Member(**member) for member in members]
+    count = unpack_extras(archive=Path(archive), folder=Path(folder), members=counted, **words)
+    return {"files": count}
+
+
 if __name__ == "__main__":
     sys.exit(
-        process.serve({"refresh": _refresh, "pack": _pack, "check": _check, "unpack": _unpack})
+        process.serve(
+            {
+                "refresh": _refresh,
+                "pack": _pack,
+                "check": _check,
+                "unpack": _unpack,
+                "unpack_extras": _unpack_extras,
+            }
+        )
     )

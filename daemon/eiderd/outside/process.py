@@ -71,14 +71,15 @@ def run(
     order: Mapping[str, object],
     limits: Limits,
     progress: Callable[[Mapping[str, Any]], None],
+    descriptors: Sequence[int] = (),
 ) -> Answer:
-    """Run a child, hand it `order`, pass on its progress, return its result.
+    """Run a child, hand it `order` and open `descriptors`, pass on its progress, return its result.
 
     Raise the error that the child reported, or ChildFailed when it died, hung past its deadline or
     gave no result. Whatever happens, the child is gone when this returns or raises.
     """
     began = time.monotonic()
-    with _started(command, limits) as child:
+    with _started(command, limits, descriptors) as child:
         deadline = began + limits.deadline_seconds
         lines = _Lines(child, deadline=deadline)
         feeder = threading.Thread(target=_feed, args=(child, order), daemon=True)
@@ -101,7 +102,9 @@ def run(
 
 
 @contextlib.contextmanager
-def _started(command: Sequence[str], limits: Limits) -> Iterator[subprocess.Popen[bytes]]:
+def _started(
+    command: Sequence[str], limits: Limits, descriptors: Sequence[int]
+) -> Iterator[subprocess.Popen[bytes]]:
     wrapped = [
         *("setpriv", "--pdeathsig", "KILL", "--"),
         *("prlimit", f"--as={limits.address_space}", "--core=0", "--"),
@@ -116,6 +119,7 @@ def _started(command: Sequence[str], limits: Limits) -> Iterator[subprocess.Pope
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,  # so that all of it can be killed at once
+        pass_fds=descriptors,
         env={**os.environ, **_ENVIRONMENT},
     )
     _children.add(child)

@@ -109,6 +109,12 @@ def test_the_written_table_is_the_table() -> None:
     assert metrics.table() in written, "put what metrics.table() returns into METRICS.md"
 
 
+def test_how_long_the_application_was_frozen_is_there() -> None:
+    status = dataclasses.replace(statuses.well(), application_frozen_seconds=0.041)
+    assert _figure(status, "eider_last_frozen_seconds") == 0.041
+    assert _figure(statuses.empty(), "eider_last_frozen_seconds") == 0
+
+
 # Both formats -----------------------------------------------------------------------------------
 
 

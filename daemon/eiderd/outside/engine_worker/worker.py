@@ -4,12 +4,15 @@ It runs in the interpreter of any environment that has the wanted DuckDB, and im
 eiderd but this folder. It may crash, hang or be killed: the parent deals with that.
 
 in      one JSON order on standard input: {"do": "version"}, or {"do": "prove", "database",
-        "scratch", "memory_limit", "threads", "time_columns", "schema_table", "lookups"}
+        "scratch", "memory_limit", "threads", "time_columns", "schema_table", "lookups"}, or
+        {"do": "fold", "database", "scratch", "memory_limit", "threads"}, or {"do": "try",
+        "scratch"}
 out     JSON lines on standard output: {"progress": {"done", "total", "what"}} counted in rows,
         then one {"result": ...}
 verdict what the engine says about the database is the result's `kind`, never a traceback
-laws    the database is opened read-only and only `scratch` is written; names come from the
-        database, so each is quoted; views, macros and generated columns are never evaluated
+laws    the database is opened read-only and only `scratch` is written, but by `fold`, whose
+        database is a copy; names come from the database, so each is quoted; views, macros and
+        generated columns are never evaluated
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from .folding import fold
 from .indexes import ask_indexes
 from .nouns import Result, Verdict, failure
 from .opening import Session
@@ -37,6 +41,7 @@ from .tables import (
     schema_digest,
     schema_version,
 )
+from .trial import try_out
 from .unique import check_unique
 
 if TYPE_CHECKING:
@@ -145,6 +150,10 @@ def main() -> None:
         say.result({"engine": duckdb.__version__})
     elif order["do"] == "prove":
         say.result(prove(order, say))
+    elif order["do"] == "fold":
+        say.result(fold(order))
+    elif order["do"] == "try":
+        say.result(try_out(order))
     else:
         sys.exit(f"unknown order: {order['do']}")
     # At once: closing a spare copy would write a checkpoint that nobody reads.

@@ -1,0 +1,78 @@
+"""The section [application]: who starts and stops what holds the database, and what is allowed."""
+
+from __future__ import annotations
+
+import urllib.parse
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from eiderd.section import Section, Text
+from eiderd.units import Duration  # noqa: TC001  (pydantic reads it)
+
+Verb = Literal["state", "start", "stop", "freeze", "thaw"]
+
+
+class ApplicationSection(Section):
+    kind: Literal["none", "systemd", "docker", "commands"] = Field(
+        "none", description="Who starts and stops the application that holds the database."
+    )
+    unit: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.service$",
+        description="Its unit, of kind systemd.",
+    )
+    container: str | None = Field(
+        None,
+        pattern=r"^(compose:/[^:]+:)?[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Its container, of kind docker: a name, or compose:FILE:SERVICE.",
+    )
+    commands: dict[Verb, Annotated[tuple[Text, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Of kind commands: words to run for state, start, stop, freeze and thaw. "
+        "state ends with 0 when it runs and 3 when it is stopped.",
+    )
+    health_url: str | None = Field(
+        None,
+        description="Answers 200 with JSON when the application is well, without a password.",
+    )
+    allow_freeze: bool = Field(
+        False,
+        description="Freeze it for the last pass over a database that changes faster than it can "
+        "be copied: for a second at most.",
+    )
+    allow_stop: bool = Field(
+        False, description="Stop it for a copy when all else failed, and start it again."
+    )
+    timeout: Duration = Field(
+        timedelta(minutes=1), description="How long it may take to start, or to stop."
+    )
+
+    @field_validator("health_url")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urllib.parse.urlsplit(value)
+            plain_text = value.isascii() and value.isprintable() and " " not in value
+            if parts.scheme not in ("http", "https") or not parts.hostname or not plain_text:
+                raise ValueError('must be a URL, as in "http://127.0.0.1:3857/api/v1/health"')
+            if parts.username is not None or (parts.port or 1) < 1:
+                raise ValueError("must have no password in it, and a port that can be")
+        return value
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        needs = {"systemd": "unit", "docker": "container", "commands": "commands"}.get(self.kind)
+        if needs and not getattr(self, needs):
+            raise ValueError(f'kind "{self.kind}" needs application.{needs}')
+        for allowed, verbs in (
+            ("allow_freeze", {"freeze", "thaw"}),
+            ("allow_stop", {"stop", "start"}),
+        ):
+            if getattr(self, allowed) and self.kind == "none":
+                raise ValueError(f"{allowed} needs application.kind")
+            missing = verbs - set(self.commands)
+            if getattr(self, allowed) and self.kind == "commands" and missing:
+                raise ValueError(f"{allowed} needs commands for {' and '.join(sorted(missing))}")
+        return self

@@ -1,0 +1,119 @@
+"""Who holds the database: the kernel's list of locks, by the file that they are on.
+
+DuckDB holds a lock on the database as long as it has it open (fcntl(2)); /proc/locks says who does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pwd
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from eiderd.errors import Busy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SECONDS_BETWEEN_LOOKS: Final = 0.02
+_LONGEST_COMMAND: Final = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The process that holds a lock. Its PID is 0 when it cannot be seen from here.
+
+    That is so for one outside the container that eiderd runs in.
+    """
+
+    pid: int
+    command: str
+    user: str
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return "a process outside this container"
+        return f"{self.command} (PID {self.pid}, user {self.user})"
+
+
+def holder(database: Path) -> Holder | None:
+    """Return who holds a lock on this file, following links. None: nobody, or there is none."""
+    try:
+        # O_PATH: closing any other descriptor would drop the locks that this process has on it.
+        descriptor = os.open(database, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        inode = os.fstat(descriptor).st_ino
+        devices = {_spelled(os.fstat(descriptor).st_dev), *_mounted(descriptor)}
+    finally:
+        os.close(descriptor)
+    wanted = {f"{device}:{inode}" for device in devices}
+    pids = [pid for pid, place in _locks() if place in wanted]
+    if not pids:
+        return None
+    known = [pid for pid in pids if pid > 0] or list(_open_locks(wanted))
+    return _described(known[0] if known else 0)
+
+
+def wait_until_free(database: Path, *, seconds: float) -> None:
+    """Return when nobody holds a lock on the database. Raise Busy, naming who does, at the end."""
+    deadline = time.monotonic() + seconds
+    while (found := holder(database)) is not None:
+        if time.monotonic() >= deadline:
+            raise Busy(
+                f"{database} is still held by {found}",
+                hint=f"Stop it, then run the command again. See it with: ps -fp {found.pid}"
+                if found.pid
+                else "Stop the application on the host, then run the command again.",
+            )
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _locks() -> Iterator[tuple[int, str]]:
+    """Yield PID and MAJOR:MINOR:INODE of each lock that is held, not of those that are awaited."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if len(words) >= 6 and words[1] in ("POSIX", "OFDLCK"):  # noqa: PLR2004
+                yield int(words[4]), words[5]
+
+
+def _open_locks(wanted: set[str]) -> Iterator[int]:
+    """Yield who has a lock that belongs to an open file, not to a process (OFD)."""
+    for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        with contextlib.suppress(OSError):
+            for line in info.read_text().splitlines():
+                if line.startswith("lock:") and wanted.intersection(line.split()):
+                    yield int(info.parts[2])
+
+
+def _spelled(device: int) -> str:
+    return f"{os.major(device):02x}:{os.minor(device):02x}"
+
+
+def _mounted(descriptor: int) -> Iterator[str]:
+    """Yield the device as the kernel's lists spell it: btrfs and overlayfs tell stat(2) another."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        info = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+        wanted = info.partition("mnt_id:")[2].split()[0]
+        mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+        major, _, minor = next(words[2] for words in mounts if words[0] == wanted).partition(":")
+        yield f"{int(major):02x}:{int(minor):02x}"
+
+
+def _described(pid: int) -> Holder:
+    command, user = "", "?"
+    folder = Path(f"/proc/{pid}")
+    with contextlib.suppress(OSError):
+        words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        command = " ".join(filter(None, words)) or f"[{(folder / 'comm').read_text().strip()}]"
+        owner = folder.stat().st_uid
+        user = str(owner)
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwuid(owner).pw_name
+    shown = "".join(sign if sign.isprintable() else "?" for sign in command)[:_LONGEST_COMMAND]
+    return Holder(pid=pid, command=shown or "a process that is ending", user=user)

@@ -1,0 +1,313 @@
+"""Restore, roll back and undo, by command, around an application that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import helpers
+from tests.helpers import Entry, Place, run_eider, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Engines = Callable[[str], Path]
+
+APPLICATION = Path(__file__).parents[2] / "packaging" / "demo" / "cartographus.py"
+
+# Starts, stops and tells the state of the application, as an operator's own script would.
+SUPERVISOR = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+root, python, application, verb = Path(sys.argv[1]), *sys.argv[2:]
+pid_file = root / "pid"
+def alive():
+    try:
+        return Path(f"/proc/{int(pid_file.read_text())}/stat").read_text().split(") ")[1][0] != "Z"
+    except (OSError, ValueError):
+        return False
+if verb == "state":
+    sys.exit(0 if alive() else 3)
+if verb == "stop" and alive():
+    os.kill(int(pid_file.read_text()), signal.SIGTERM)
+if verb == "start":
+    ledger = root / f"ledger-{time.time_ns()}"
+    words = [python, application, "serve", "--database", str(root / "data/app.duckdb"),
+             "--ledger", str(ledger), "--seed-rows", "2000", "--pace", "0.01"]
+    with (root / "log").open("ab") as log, (root / "said").open("wb") as said:
+        process = subprocess.Popen(words, stdout=said, stderr=log, start_new_session=True)
+    pid_file.write_text(str(process.pid))
+    for _ in range(3000):
+        if (root / "ill").exists():
+            process.kill()  # this once
+            (root / "ill").unlink()
+        if (root / "said").read_bytes().startswith(b"ready") or process.poll() is not None:
+            break
+        time.sleep(0.02)
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """An application under a supervisor, and the place that restores it."""
+
+    place: Place
+    python: Path
+
+    @property
+    def root(self) -> Path:
+        return self.place.root
+
+    def do(self, verb: str) -> int:
+        return subprocess.run(self.command(verb), check=False, timeout=120).returncode
+
+    def command(self, verb: str) -> list[str]:
+        supervisor = self.root / "supervisor.py"
+        return [sys.executable, *map(str, (supervisor, self.root, self.python, APPLICATION)), verb]
+
+    def facts(self, database: Path | None = None) -> dict[str, Any]:
+        named = database or self.place.database
+        command = [str(word) for word in (self.python, APPLICATION, "facts", "--database", named)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        document: dict[str, Any] = json.loads(ran.stdout)
+        return document
+
+    def runs(self) -> bool:
+        return self.do("state") == 0
+
+    def acknowledged(self) -> int:
+        """Return the last commit that the application that runs now was told of."""
+        newest = max(self.root.glob("ledger-*"))
+        done = [line.split()[1] for line in newest.read_text().splitlines() if line[:4] == "done"]
+        return int(done[-1]) if done else 0
+
+    def data(self) -> set[str]:
+        return {path.name for path in self.place.database.parent.iterdir()}
+
+    def restored(self, *words: str) -> dict[str, Any]:
+        ran = self.place.eider("restore", *words, "--yes", "--json").good_manners()
+        assert ran.code == 0, ran
+        document: dict[str, Any] = ran.json
+        return document
+
+
+@contextlib.contextmanager
+def _running(root: Path, python: Path, **settings: object) -> Iterator[Run]:
+    place = Place(root)
+    place.database.parent.mkdir(parents=True)
+    (root / "supervisor.py").write_text(SUPERVISOR)
+    run = Run(place, python)
+    home = python.parent.parent
+    commands = {verb: run.command(verb) for verb in ("state", "start", "stop")}
+    engine = {"engine__application": home.name, "engine__others": [str(home)]}
+    more: dict[str, object] = {"application__kind": "commands", "application__timeout": "15s"}
+    place.configure(**{**engine, **more, **settings})
+    with place.config.open("a") as file:
+        file.write("[application.commands]\n")
+        file.writelines(f"{verb} = {json.dumps(words)}\n" for verb, words in commands.items())
+    assert run.do("start") == 0
+    try:
+        yield run
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((root / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.fixture
+def app(engines: Engines, tmp_path: Path) -> Iterator[Run]:
+    with _running(tmp_path, engines("1.4.3")) as run:
+        yield run
+
+
+def _write_more(app: Run, *, commits: int = 30) -> int:
+    before = app.acknowledged()
+    until(lambda: app.acknowledged() > before + commits, what="more commits")
+    return app.acknowledged()
+
+
+@pytest.mark.parametrize("version", ["1.4.3", "2.0.0"])
+def test_a_live_application_goes_back_to_its_backup_and_again_to_where_it_was(
+    engines: Engines, tmp_path: Path, version: str
+) -> None:
+    with _running(tmp_path, engines(version)) as app:
+        made = app.place.backup()
+        late = _write_more(app)
+        said = app.restored()
+        assert said["restored"]["health"]["well"] is True
+        assert said["restored"]["proof"]["engine"] == version
+        assert said["restored"]["proof"]["rows"] == made["proof"]["rows"]
+        assert said["plan"]["application"] == "the application"
+        assert app.runs()
+        until(lambda: app.acknowledged() > 0, what="a commit of the restored application")
+        assert app.acknowledged() < late, "it goes on from the backup"
+        assert app.do("stop") == 0
+        aside = Path(said["restored"]["aside"])
+        facts = app.facts(aside)
+        assert facts["intact"], facts
+        assert facts["commits"] >= late, "what was live is whole where it was set aside"
+        # Stopped by hand before: it stays stopped.
+        undone = app.restored("--undo")
+        assert undone["restored"]["health"] is None
+        assert not app.runs()
+        assert app.facts()["commits"] == facts["commits"]
+        assert app.facts()["intact"]
+        assert app.place.eider("backup").code == 0
+
+
+def test_what_comes_back_is_exactly_the_backup(app: Run) -> None:
+    app.place.backup()
+    _write_more(app)
+    app.do("stop")
+    empty = app.root / "by-hand"
+    empty.mkdir()
+    latest = app.place.backups / "backup-latest.tar.gz"
+    subprocess.run(["tar", "-xzf", latest, "-C", empty], check=True)
+    app.restored()
+    elsewhere = app.root / "elsewhere"
+    app.restored("--to", str(elsewhere))
+    for name in ("app.duckdb", "app.duckdb.wal"):
+        by_hand = (empty / name).read_bytes() if (empty / name).exists() else None
+        for folder in (app.place.database.parent, elsewhere):
+            found = (folder / name).read_bytes() if (folder / name).exists() else None
+            assert found == by_hand
+    assert app.facts()["intact"]
+    assert {name.partition(".before-restore-")[0] for name in app.data()} == {
+        "app.duckdb", "app.duckdb.wal",
+    }  # fmt: skip
+
+
+def test_an_application_that_is_ill_afterwards_gets_its_database_back(app: Run) -> None:
+    app.place.backup()
+    late = _write_more(app)
+    (app.root / "ill").touch()
+    ran = app.place.eider("restore", "--yes").good_manners()
+    assert ran.code == 14, ran
+    assert "the previous database is back" in ran.stderr
+    assert "the application runs again" in ran.stderr
+    assert app.runs()
+    app.do("stop")
+    facts = app.facts()
+    assert facts["intact"]
+    assert facts["commits"] >= late
+    failed = [name for name in app.data() if ".failed-restore-" in name]
+    assert failed, "what was restored is kept, to be looked at"
+    journal = (app.place.state / "journal.jsonl").read_text()
+    assert '"outcome":"failed"' in journal
+    assert "the previous database is back" in journal
+    assert not [name for name in app.data() if name.startswith(".")]
+
+
+def test_no_wal_of_the_old_database_survives(app: Run) -> None:
+    app.place.backup()
+    app.do("stop")
+    database = app.place.database
+    for suffix in (".wal", ".wal.checkpoint", ".wal.recovery"):
+        database.with_name(database.name + suffix).write_bytes(b"stale")
+    database.unlink()  # and this is when people need it
+    app.restored()
+    assert app.facts()["intact"]
+    live = {name for name in app.data() if "before-restore" not in name}
+    assert live <= {"app.duckdb", "app.duckdb.wal"}
+    aside = [path for path in database.parent.iterdir() if "before-restore" in path.name]
+    assert [path.read_bytes() for path in aside] == [b"stale"] * 3
+
+
+def test_somebody_else_who_holds_the_database_is_named_and_left_alone(app: Run) -> None:
+    app.place.backup()
+    app.do("stop")
+    before = app.facts()["commits"]
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+    with subprocess.Popen(
+        [app.python, "-c", code, str(app.place.database)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout
+        assert other.stdout.readline() == "open\n"
+        app.place.configure()
+        ran = app.place.eider("restore", "--yes").good_manners()
+        other.communicate("\n")
+    assert ran.code == 11, ran
+    assert f"PID {other.pid}" in ran.stderr
+    assert app.facts()["commits"] == before
+    assert not [name for name in app.data() if "restore" in name or name.startswith(".")]
+
+
+def test_the_backup_of_a_time_and_archives_of_others(app: Run) -> None:
+    first = app.place.backup()["id"]
+    between = time.strftime("%Y-%m-%dT%H:%M:%S")
+    time.sleep(1.1)  # ids and times have whole seconds
+    app.place.backup()
+    app.do("stop")
+    said = app.restored("--at", between)
+    assert said["restored"]["what"] == first
+    commits = app.facts()["commits"]
+    app.do("start")
+    _write_more(app)
+    app.do("stop")
+    entries = helpers.read_archive(app.place.archive(first))
+    bare = [entry for entry in entries if entry.name.startswith("app.duckdb")]
+    theirs = [
+        Entry(entry.name.replace("app", "database/cartographus", 1), entry.data) for entry in bare
+    ]
+    for number, content in enumerate((theirs, bare)):
+        archive = helpers.write_archive(app.root / f"foreign-{number}.tar.gz", content)
+        said = app.restored(str(archive))
+        assert said["restored"]["what"] == str(archive)
+        facts = app.facts()
+        assert facts["intact"], facts
+        assert facts["commits"] == commits
+
+
+@pytest.mark.parametrize("version", ["1.4.3", "1.5.6"])
+def test_behind_a_link_the_wal_comes_where_the_engine_looks_for_it(
+    engines: Engines, tmp_path: Path, version: str
+) -> None:
+    with _running(tmp_path, engines(version)) as app:
+        app.do("stop")
+        code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CHECKPOINT').close()"
+        subprocess.run([str(app.python), "-c", code, str(app.place.database)], check=True)
+        assert app.data() == {"app.duckdb"}
+        real = app.root / "disk" / "real.duckdb"
+        real.parent.mkdir()
+        app.place.database.rename(real)
+        app.place.database.symlink_to(real)
+        app.do("start")
+        _write_more(app)
+        made = app.place.backup()
+        assert made["consistency"]["wal_bytes"]
+        app.do("stop")
+        app.restored()
+        assert app.place.database.is_symlink()
+        assert real.is_file()
+        rows = app.facts()["playback_events"]
+        assert rows == made["content"]["tables"]["playback_events"]["rows"]
+
+
+def test_a_restore_that_was_killed_anywhere_is_ended_by_the_next(app: Run) -> None:
+    app.place.backup()
+    late = _write_more(app)
+    # Killed while the application is down.
+    process = helpers.start("restore", "--yes", config=app.place.config)
+    until(lambda: not app.runs() or process.poll() is not None, what="the application stops")
+    process.kill()
+    process.communicate()
+    ran = run_eider("restore", "--yes", config=app.place.config).good_manners()
+    assert ran.code == 0, ran
+    assert not [name for name in app.data() if name.startswith(".")]
+    assert app.runs(), "it was stopped for the restore"
+    app.do("stop")
+    facts = app.facts()
+    assert facts["intact"]
+    aside = [path for path in app.place.database.parent.iterdir() if path.suffix != ".wal"
+             and "before-restore" in path.name]  # fmt: skip
+    assert any(app.facts(path)["commits"] >= late for path in aside)
