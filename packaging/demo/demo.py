@@ -28,9 +28,10 @@ from rich.table import Table
 import unattended
 from cartographus_facts import acknowledged
 from eiderd import config, log
-from eiderd.app import App, silent
+from eiderd.app import App
 from eiderd.cli import terminal
 from eiderd.errors import EiderError
+from eiderd.kit import silent
 from eiderd.outside import clock
 
 if TYPE_CHECKING:

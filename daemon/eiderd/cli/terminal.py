@@ -19,8 +19,8 @@ from eiderd.words import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eiderd.app import Progress
     from eiderd.errors import EiderError
+    from eiderd.kit import Progress
 
 BOLD, DIM, RED, GREEN, YELLOW, MAGENTA = "1", "2", "31", "32", "33", "35"
 _ITEM = "\n  - "  # the only line end in a message that is ours
