@@ -34,6 +34,11 @@ WORKLOADS = ("default", "checkpoints", "bulk", "churn", "indexed", "idle")
 MAY_NOT_CONVERGE = frozenset({("2.0.0", "checkpoints")})
 
 
+# What DuckDB itself loses in a crash: now and then 1.5.6 brings back one side of a transaction that
+# deleted from two tables. Exact copies of a writer that was stopped show it as often, 2 of 98.
+ENGINE_LOSES = {("1.5.6", "bulk"): "right_side: rows, total, seals"}
+
+
 class WriterDiedError(RuntimeError):
     """The application itself failed: whatever was measured beside it is worth nothing."""
 

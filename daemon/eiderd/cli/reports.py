@@ -168,7 +168,8 @@ def columns(
 
 def backup(found: Backup, *, directory: Path) -> None:
     consistency, proof, source = found.consistency, found.proof, found.source
-    frozen = f"{consistency.frozen_seconds * 1000:.0f} ms frozen"
+    held = "stopped" if consistency.method == "stop" else "frozen"
+    frozen = f"{consistency.frozen_seconds * 1000:.0f} ms {held}"
     rows = {
         "id": f"{found.id} (number {found.sequence})",
         "taken": found.created_at.astimezone().strftime("%A %d %B %Y, %H:%M:%S %Z"),
