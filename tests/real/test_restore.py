@@ -85,6 +85,11 @@ class Run:
     def runs(self) -> bool:
         return self.do("state") == 0
 
+    def stop(self) -> None:
+        """Stop it and wait until it is gone: told to stop, it still commits for a moment."""
+        self.do("stop")
+        until(lambda: not self.runs(), what="it stops")
+
     def acknowledged(self) -> int:
         """Return the last commit that the application that runs now was told of."""
         newest = max(self.root.glob("ledger-*"))
@@ -167,7 +172,7 @@ def test_a_live_application_goes_back_to_its_backup_and_again_to_where_it_was(
 def test_what_comes_back_is_exactly_the_backup(app: Run) -> None:
     app.place.backup()
     _write_more(app)
-    app.do("stop")
+    app.stop()
     empty = app.root / "by-hand"
     empty.mkdir()
     latest = app.place.backups / "backup-latest.tar.gz"
@@ -195,7 +200,7 @@ def test_an_application_that_is_ill_afterwards_gets_its_database_back(app: Run) 
     assert "the previous database is back" in ran.stderr
     assert "the application runs again" in ran.stderr
     assert app.runs()
-    app.do("stop")
+    app.stop()
     facts = app.facts()
     assert facts["intact"]
     assert facts["commits"] >= late
@@ -209,7 +214,7 @@ def test_an_application_that_is_ill_afterwards_gets_its_database_back(app: Run) 
 
 def test_no_wal_of_the_old_database_survives(app: Run) -> None:
     app.place.backup()
-    app.do("stop")
+    app.stop()
     database = app.place.database
     for suffix in (".wal", ".wal.checkpoint", ".wal.recovery"):
         database.with_name(database.name + suffix).write_bytes(b"stale")
@@ -224,7 +229,7 @@ def test_no_wal_of_the_old_database_survives(app: Run) -> None:
 
 def test_somebody_else_who_holds_the_database_is_named_and_left_alone(app: Run) -> None:
     app.place.backup()
-    app.do("stop")
+    app.stop()
     before = app.facts()["commits"]
     code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
     with subprocess.Popen(
@@ -247,13 +252,13 @@ def test_the_backup_of_a_time_and_archives_of_others(app: Run) -> None:
     between = time.strftime("%Y-%m-%dT%H:%M:%S")
     time.sleep(1.1)  # ids and times have whole seconds
     app.place.backup()
-    app.do("stop")
+    app.stop()
     said = app.restored("--at", between)
     assert said["restored"]["what"] == first
     commits = app.facts()["commits"]
     app.do("start")
     _write_more(app)
-    app.do("stop")
+    app.stop()
     entries = helpers.read_archive(app.place.archive(first))
     bare = [entry for entry in entries if entry.name.startswith("app.duckdb")]
     theirs = [
@@ -273,7 +278,7 @@ def test_behind_a_link_the_wal_comes_where_the_engine_looks_for_it(
     engines: Engines, tmp_path: Path, version: str
 ) -> None:
     with _running(tmp_path, engines(version)) as app:
-        app.do("stop")
+        app.stop()
         code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CHECKPOINT').close()"
         subprocess.run([str(app.python), "-c", code, str(app.place.database)], check=True)
         assert app.data() == {"app.duckdb"}
@@ -285,7 +290,7 @@ def test_behind_a_link_the_wal_comes_where_the_engine_looks_for_it(
         _write_more(app)
         made = app.place.backup()
         assert made["consistency"]["wal_bytes"]
-        app.do("stop")
+        app.stop()
         app.restored()
         assert app.place.database.is_symlink()
         assert real.is_file()
@@ -305,7 +310,7 @@ def test_a_restore_that_was_killed_anywhere_is_ended_by_the_next(app: Run) -> No
     assert ran.code == 0, ran
     assert not [name for name in app.data() if name.startswith(".")]
     assert app.runs(), "it was stopped for the restore"
-    app.do("stop")
+    app.stop()
     facts = app.facts()
     assert facts["intact"]
     aside = [path for path in app.place.database.parent.iterdir() if path.suffix != ".wal"
