@@ -155,7 +155,7 @@ def test_a_live_application_goes_back_to_its_backup_and_again_to_where_it_was(
         assert app.runs()
         until(lambda: app.acknowledged() > 0, what="a commit of the restored application")
         assert app.acknowledged() < late, "it goes on from the backup"
-        assert app.do("stop") == 0
+        app.stop()
         aside = Path(said["restored"]["aside"])
         facts = app.facts(aside)
         assert facts["intact"], facts
