@@ -12,26 +12,18 @@ import os
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ByteSize,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
 from eiderd import environment, places, resources, schedule
 from eiderd.application_section import ApplicationSection
 from eiderd.errors import ConfigError
+from eiderd.section import AbsolutePath, Text, usable
 from eiderd.section import Section as _Section
-from eiderd.section import Text
+from eiderd.server_section import Server
 from eiderd.units import Duration, Size, size_between
-from eiderd.words import is_unicode, plain
+from eiderd.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,21 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_PATH = Path("/etc/eiderd/eiderd.toml")
 _LARGEST_FILE = 1_000_000
 _LONGEST_SHOWN = 80
-_LONGEST_PATH, _LONGEST_NAME = 4000, 255  # in bytes; what Linux takes, with room for ours below it
 
-
-def _usable(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("must be an absolute path")
-    if "\0" in str(path) or not is_unicode(str(path)):
-        raise ValueError("must be text, in UTF-8 and without NUL")
-    longest = max(len(part.encode()) for part in path.parts)
-    if longest > _LONGEST_NAME or len(str(path).encode()) > _LONGEST_PATH:
-        raise ValueError("is longer than a path can be")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_usable)]
 Cron = Annotated[str, AfterValidator(schedule.checked_cron)]
 Count = Annotated[int, Field(ge=0, le=100_000)]
 RateLimit = Annotated[Size, size_between(10**6, 10**12)]
@@ -210,42 +188,6 @@ class DiskSection(_Section):
     )
 
 
-class Server(_Section):
-    listen: str = Field(
-        "127.0.0.1:9857",
-        description="Where the status page, /metrics, /healthz and /readyz are served.",
-    )
-    tls_certificate: AbsolutePath | None = Field(
-        None, description="A PEM file with the certificate chain; with it, only TLS is spoken."
-    )
-    tls_key: AbsolutePath | None = Field(None, description="The PEM file with its private key.")
-    basic_auth: AbsolutePath | None = Field(
-        None,
-        description="A file that only eiderd's user may read, with a line NAME:PASSWORD for each "
-        "who may look; /healthz stays open.",
-    )
-
-    @field_validator("listen")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or not int(port) <= 65535:  # noqa: PLR2004
-            raise ValueError('must be "HOST:PORT", as in "127.0.0.1:9857" or "[::1]:9857"')
-        return value
-
-    @model_validator(mode="after")
-    def _has_both_or_none(self) -> Self:
-        if (self.tls_certificate is None) is not (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key belong together")
-        return self
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Return host and port."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
-
-
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged to standard error."
@@ -400,9 +342,9 @@ def _path(
 def _paths(merged: Mapping[str, Any], section: str, key: str) -> list[Path]:
     inner = merged.get(section)
     said = inner.get(key) if isinstance(inner, dict) else None
-    usable = []
+    found = []
     for value in said if isinstance(said, list) else [said]:
         with contextlib.suppress(ValueError):
             if isinstance(value, str):
-                usable.append(_usable(Path(value)))
-    return usable
+                found.append(usable(Path(value)))
+    return found

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from eiderd.words import is_unicode
+
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255  # in bytes; what Linux takes, with room for ours below it
+
+
+def usable(path: Path) -> Path:
+    """Return a path that can be meant. Raise ValueError, in a person's words."""
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    if "\0" in str(path) or not is_unicode(str(path)):
+        raise ValueError("must be text, in UTF-8 and without NUL")
+    longest = max(len(part.encode()) for part in path.parts)
+    if longest > _LONGEST_NAME or len(str(path).encode()) > _LONGEST_PATH:
+        raise ValueError("is longer than a path can be")
+    return path
 
 
 def _text(value: str) -> str:
@@ -13,6 +30,7 @@ def _text(value: str) -> str:
     return value
 
 
+AbsolutePath = Annotated[Path, AfterValidator(usable)]
 Text = Annotated[str, AfterValidator(_text)]
 
 
