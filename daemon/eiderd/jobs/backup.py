@@ -81,9 +81,8 @@ def run(
     """Return the backup: `verified`, `suspect` or `unverified`. What fails leaves no trace behind.
 
     The archive is written and read back while an engine reads the mirror it was written from: the
-    members' SHA-256 prove that both are the same bytes.
-
-    `ensure_room` comes before anything is copied: a disk that is full ends more than a backup.
+    members' SHA-256 prove that both are the same bytes. `ensure_room` comes before anything is
+    copied: a disk that is full ends more than a backup.
 
     Raise what the steps raise; VerificationFailed when the archive did not come back from disk as
     it was written.
@@ -97,13 +96,7 @@ def run(
         packed = pack(
             target=draft.archive,
             captured=captured,
-            manifest={
-                "id": draft.id,
-                "sequence": draft.sequence,
-                "created_at": created_at.isoformat(),
-                "database": source.name,
-                "eiderd": __version__,
-            },
+            manifest=_inside(draft, created_at=created_at, database=source.name),
         )
         read_back = functools.partial(
             check,
@@ -131,6 +124,19 @@ def run(
         raise
     ending = Ending.UNPROVEN if backup.state is State.UNVERIFIED else Ending.DONE
     return Outcome(ending=ending, value=backup, why=_why(backup))
+
+
+def _inside(
+    draft: catalog.Draft, *, created_at: datetime.datetime, database: str
+) -> dict[str, object]:
+    """Return what the manifest within the archive says besides its members."""
+    return {
+        "id": draft.id,
+        "sequence": draft.sequence,
+        "created_at": created_at.isoformat(),
+        "database": database,
+        "eiderd": __version__,
+    }
 
 
 def _why(backup: Backup) -> str:
