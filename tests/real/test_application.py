@@ -180,6 +180,7 @@ def test_it_goes_on_when_the_keeper_is_killed(application: Application) -> None:
 def test_it_is_not_held_for_longer_than_was_said(application: Application) -> None:
     began = time.monotonic()
     with hold.kept(application.words(), hold="freeze", seconds=0.5) as keeper, keeper.held():
+        until(application.is_frozen)
         until(lambda: not application.is_frozen())
         assert 0.4 < time.monotonic() - began < 10
 
