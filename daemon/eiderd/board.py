@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from eiderd.schedule import Entry
 
 _RECENT: Final = 20
-_SHOWN: Final = (schedule.Lane.STORE,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,7 @@ class Board:
             return
         with self._journal.memory() as memory:
             known = memory.findings
-            raised = [finding for finding in now if (finding.kind, finding.subject) not in known]
+            raised = [finding for finding in now if finding.name not in known]
         cleared = [finding for finding in before or () if finding not in now]
         for finding in raised:
             self._journal.raised(finding, at=at)
@@ -81,7 +80,7 @@ class Board:
 
     def forget_old(self, *, at: datetime.datetime) -> None:
         """Clear what an earlier process found and this one, having looked everywhere, does not."""
-        present = {(found.kind, found.subject) for found in self.findings()}
+        present = {found.name for found in self.findings()}
         with self._journal.memory() as memory:
             over = [name for name in memory.findings if name not in present]
         for kind, subject in over:
@@ -101,8 +100,7 @@ class Board:
             since = dict(memory.findings)
         unique = {found: found for report in list(self._reports.values()) for found in report}
         return health.worst_first(
-            dataclasses.replace(found, since=since.get((found.kind, found.subject)))
-            for found in unique.values()
+            dataclasses.replace(found, since=since.get(found.name)) for found in unique.values()
         )
 
     def status(self, *, at: datetime.datetime) -> Status:
@@ -156,7 +154,7 @@ def _upcoming(
 ) -> list[Upcoming]:
     found = []
     for entry in timetable:
-        if entry.lane in _SHOWN:
+        if entry.lane is schedule.Lane.STORE:
             moment = next(schedule.times(entry.when, after=at, zone=zone), None)
             found += [Upcoming(job=entry.job, at=moment)] if moment else []
     return sorted(found, key=lambda upcoming: upcoming.at)

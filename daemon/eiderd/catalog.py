@@ -16,10 +16,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic
 
-from eiderd import manifest, removal
+from eiderd import manifest, model, removal
 from eiderd.errors import NoSpace, NoSuchBackup, SourceUnavailable, VerificationFailed
-from eiderd.manifest import Noun, archive_name, manifest_name, sealed, sidecar_name
-from eiderd.model import Backup, Brief, State, Unreadable
+from eiderd.manifest import archive_name, manifest_name, sealed, sidecar_name
+from eiderd.model import Backup, Brief, Noun, State, Unreadable
 from eiderd.outside import files
 from eiderd.removal import remove
 
@@ -48,7 +48,7 @@ class _Found(Generic[Noun]):
 
     @property
     def newest_verified(self) -> Noun | None:
-        return next((backup for backup in reversed(self.backups) if backup.verified), None)
+        return model.newest_verified(self.backups)
 
 
 class Listing(_Found[Backup]):

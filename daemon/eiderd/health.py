@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +56,9 @@ class Kind(enum.StrEnum):
     JOURNAL_UNWRITABLE = "journal_unwritable"
 
 
+Name: TypeAlias = tuple[Kind, str]  # of a finding
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something a person should know, with what to type about it.
@@ -70,6 +73,11 @@ class Finding:
     message: str = dataclasses.field(compare=False)
     command: str = dataclasses.field(compare=False)
     since: datetime.datetime | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def name(self) -> Name:
+        """Which finding it is."""
+        return self.kind, self.subject
 
 
 _ORDER = {severity: place for place, severity in enumerate(Severity)}

@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from eiderd.model import FORMAT, Backup, Brief, BriefContent, Unreadable
-
-Noun = TypeVar("Noun", Backup, Brief)
+from eiderd.model import FORMAT, Backup, Brief, BriefContent, Noun, Unreadable
 
 LARGEST: Final = 64 << 20  # bytes; what is larger is none
 _ID: Final = re.compile(r"\d{8}-\d{6}(-[1-9]\d*)?")

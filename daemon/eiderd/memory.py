@@ -10,9 +10,9 @@ import dataclasses
 import datetime
 import json
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-from eiderd.health import Kind
+from eiderd.health import Kind, Name
 from eiderd.model import Job, Run, RunOutcome
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 _RECENT: Final = 200
 _STEADY: Final = datetime.timedelta(hours=24)
-Name: TypeAlias = tuple[Kind, str]  # of a finding
 
 
 @dataclasses.dataclass(slots=True)

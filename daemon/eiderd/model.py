@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from eiderd.evidence import Damage, Member, TableContent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FORMAT = 1  # of the manifest; a newer one is refused, an older one is read
 
@@ -175,6 +178,14 @@ class Brief:
     @property
     def verified(self) -> bool:
         return self.state is State.VERIFIED
+
+
+Noun = TypeVar("Noun", Backup, Brief)
+
+
+def newest_verified(backups: Sequence[Noun]) -> Noun | None:
+    """Given backups by sequence number, oldest first, return the newest that counts."""
+    return next((backup for backup in reversed(backups) if backup.verified), None)
 
 
 class Ending(enum.StrEnum):

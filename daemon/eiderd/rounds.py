@@ -13,7 +13,7 @@ import structlog
 from eiderd import schedule
 from eiderd.errors import EiderError
 from eiderd.lookout import WATCHERS, Lookout, blind
-from eiderd.model import Ending, Job, Level, Outcome, RunOutcome
+from eiderd.model import Ending, Job, Level, Outcome, RunOutcome, newest_verified
 from eiderd.outside import clock
 from eiderd.schedule import Lane
 
@@ -86,9 +86,7 @@ class Rounds:
         if entry.lane is Lane.WATCH:
             return False
         if entry.job is Job.BACKUP:
-            newest = next(
-                (one for one in reversed(self._board.stock.backups) if one.verified), None
-            )
+            newest = newest_verified(self._board.stock.backups)
             last = newest.created_at if newest else None
         else:
             last = self._last_began(entry.job)

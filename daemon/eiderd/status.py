@@ -12,7 +12,7 @@ import enum
 from collections.abc import Mapping
 
 from eiderd import health
-from eiderd.model import Brief, Job, Run, RunOutcome, State
+from eiderd.model import Brief, Job, Run, RunOutcome, State, newest_verified
 
 
 class Place(enum.StrEnum):
@@ -128,7 +128,7 @@ class Status:
 
     @property
     def newest_verified(self) -> Brief | None:
-        return next((backup for backup in reversed(self.backups) if backup.verified), None)
+        return newest_verified(self.backups)
 
     @property
     def age_seconds(self) -> float | None:

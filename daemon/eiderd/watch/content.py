@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from eiderd import proof
 from eiderd.health import Finding, Kind, Severity
-from eiderd.model import State
+from eiderd.model import State, newest_verified
 from eiderd.status import Frozen
 from eiderd.words import plain
 
@@ -32,7 +32,7 @@ def run(
 
     `frozen` says why nothing may be pruned.
     """
-    newest = next((brief for brief in reversed(briefs) if brief.verified), None)
+    newest = newest_verified(briefs)
     base = newest.sequence if newest else 0
     suspects = [brief for brief in briefs if brief.state is State.SUSPECT and brief.sequence > base]
     corrupt = [brief for brief in briefs if brief.state is State.CORRUPT]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from eiderd import proof, schedule
 from eiderd.health import Finding, Kind, Severity
-from eiderd.model import Brief, Job, Run, RunOutcome, State
+from eiderd.model import Brief, Job, Run, RunOutcome, State, newest_verified
 from eiderd.schedule import Lane
 from eiderd.units import spoken
 from eiderd.words import plain
@@ -42,7 +42,7 @@ def run(
     row have failed, `running` what is at work now. The service is up `since`, and was started for
     the very first time at `first_began`.
     """
-    newest = next((brief for brief in reversed(briefs) if brief.verified), None)
+    newest = newest_verified(briefs)
     new = now - first_began < _FIRST_BACKUP and Job.BACKUP in running
     return (
         *_age(newest, count=len(briefs), new=new, now=now, fresh_within=fresh_within),
