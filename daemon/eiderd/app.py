@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from eiderd import beside, catalog, rescuing, restore_app
 from eiderd.errors import ConfigError, EiderError
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from eiderd.model import Backup, Level, Outcome, Proof
     from eiderd.restoring import Plan
     from eiderd.retention import Pruned
-
-
-Value = TypeVar("Value")
 
 
 _PATIENCE_SECONDS = 10.0  # of a person, while another run holds the store

@@ -7,12 +7,13 @@ import dataclasses
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from eiderd import catalog, content, room
-from eiderd.errors import ConfigError, VerificationFailed
+from eiderd.errors import ConfigError, EiderError, VerificationFailed
 from eiderd.jobs import mirror as mirror_job
 from eiderd.jobs import verify as verify_job
+from eiderd.model import State
 from eiderd.outside import archive, copier, duckdb_file, engine, files, filesystem
 from eiderd.outside.application import MOST_FROZEN_SECONDS, application_of, hold
 
@@ -21,11 +22,8 @@ if TYPE_CHECKING:
 
     from eiderd.config import Settings
     from eiderd.evidence import Captured, Checked, Member, Opened, Packed
-    from eiderd.model import Content, ContentVerdict, Outcome
+    from eiderd.model import Backup, Content, ContentVerdict, Outcome
     from eiderd.outside.application import Application
-
-
-Value = TypeVar("Value")
 
 
 class Progress(Protocol):
@@ -65,10 +63,18 @@ class Kit:
             extras=extras_of(self.settings.backup.include),
             mirror=self._state / "mirror",
             directory=self.directory,
-            earlier=catalog.read(self.directory).backups,
+            earlier=self._newest_sound(),
             file_bytes=filesystem.file_bytes,
             look=filesystem.look,
         )
+
+    def _newest_sound(self) -> tuple[Backup, ...]:
+        """Return the newest backup that is not corrupt, if there is one. Only it is read whole."""
+        for brief in reversed(self.briefs.look().backups):
+            if brief.state is not State.CORRUPT:
+                with contextlib.suppress(EiderError):
+                    return (catalog.recorded(self.directory, brief.id),)
+        return ()
 
     def _refresh(self, *, thorough: bool) -> Outcome[Captured]:
         mirror = self.settings.mirror
