@@ -21,6 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pytest
+
 EIDER = str(Path(sys.executable).with_name("eider"))
 SECONDS = 60
 ROWS = 4_000
@@ -309,6 +311,18 @@ def children_with(word: str) -> list[str]:
             if any(word in path for path in opened) or word in command:
                 found.append(command)
     return found
+
+
+def forbid_removing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let nobody unlink a file of this name, as if it were immutable."""
+    unlink = Path.unlink
+
+    def forbidden(path: Path, *words: Any, **more: Any) -> None:
+        if path.name == name:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, *words, **more)
+
+    monkeypatch.setattr(Path, "unlink", forbidden)
 
 
 def is_root() -> bool:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench import measure, startup, tools
+from tests.running import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,9 +133,7 @@ def _lives(
 
 def _configure(folder: Path, *, database: Path) -> int:
     """Write the configuration of a service, and return the port at which it will answer."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     far = time.localtime(time.time() + 12 * 3600)
     daily = f'schedule = "{far.tm_min} {far.tm_hour} * * *"\n'
     config = tools.configure(folder, database=database)

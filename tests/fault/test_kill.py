@@ -17,6 +17,7 @@ import pytest
 from eiderd import catalog
 from eiderd.model import State
 from tests import helpers
+from tests.steps import PowerCut, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from tests.helpers import Place
 
-STEPS = ("replace", "rename", "unlink", "fsync", "symlink", "rmdir", "mkdir")
 KILLS = int(os.environ.get("EIDER_KILLS", "12"))
 SETTLED = {".app.duckdb.mark", "app.duckdb", "app.duckdb.wal"}
 
@@ -178,50 +178,6 @@ def test_interrupted_again_and_again_it_still_cleans_up(
 # Every single step of the commit -----------------------------------------------------------------
 
 
-class PowerCut(BaseException):
-    """The machine stops: nothing after this instant happens."""
-
-
-class Steps:
-    """Counts the calls that change the folder, and cuts the power before or after the k-th."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        self.at: int | None = None
-        self.error: BaseException = PowerCut()
-        self.after = False
-        self.on = False
-        for name in STEPS:
-            monkeypatch.setattr(os, name, self._wrapped(getattr(os, name)))
-
-    def _wrapped(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*args: Any, **words: Any) -> Any:  # noqa: ANN401
-            if not self.on:
-                return real(*args, **words)
-            self.count += 1
-            hit = self.count == self.at
-            if hit and not self.after:
-                raise self.error
-            try:
-                return real(*args, **words)
-            finally:
-                if hit:
-                    raise self.error
-
-        return step
-
-    @contextlib.contextmanager
-    def cut(
-        self, at: int | None, *, after: bool = False, error: BaseException | None = None
-    ) -> Iterator[None]:
-        self.count, self.at, self.after, self.on = 0, at, after, True
-        self.error = error or PowerCut()
-        try:
-            yield
-        finally:
-            self.on = False
-
-
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     return Steps(monkeypatch)
@@ -266,7 +222,7 @@ def test_power_cut_at_every_step_of_a_commit_leaves_old_or_new(
     folder, newest = given_staged(taken[0], tmp_path / "counted")
     with steps.cut(None):
         catalog.commit(folder, newest)
-    total = steps.count
+    total = len(steps.taken)
     assert total > 8
     assert_old_or_new(folder, newest, where="uncut")
 
@@ -291,7 +247,7 @@ def test_power_cut_at_every_step_of_a_recovery_too(
     folder, newest = given_staged(taken[0], tmp_path / "once")
     with steps.cut(None):
         catalog.commit(folder, newest)
-    commits = steps.count
+    commits = len(steps.taken)
     for at in range(commits // 2, commits + 1):
         cut = 0
         while True:
@@ -301,7 +257,7 @@ def test_power_cut_at_every_step_of_a_recovery_too(
                 catalog.commit(folder, newest)
             with contextlib.suppress(PowerCut), steps.cut(cut):
                 catalog.recover(folder)
-            if steps.count < cut:
+            if len(steps.taken) < cut:
                 break
             catalog.recover(folder)
             assert_old_or_new(folder, newest, where=(at, cut))
@@ -316,7 +272,7 @@ def test_a_failure_at_every_step_of_a_commit_loses_no_proven_backup_and_leaves_n
     folder, newest = given_staged(taken[0], tmp_path / "counted")
     with steps.cut(None):
         catalog.commit(folder, newest)
-    for at in range(1, steps.count + 1):
+    for at in range(1, len(steps.taken) + 1):
         folder, newest = given_staged(taken[0], tmp_path / f"{kind}-{at}")
         draft = catalog.Draft(
             id=newest.id, sequence=newest.sequence, folder=folder / ".staging" / newest.id
@@ -349,7 +305,7 @@ def test_power_cut_at_every_step_of_a_rewrite_leaves_old_or_new(
         corrupt = dataclasses.replace(newest, state=State.CORRUPT)
         with contextlib.suppress(PowerCut), steps.cut(at):
             catalog.rewrite(folder, corrupt)
-        if steps.count < at:
+        if len(steps.taken) < at:
             break
         listing = catalog.read(folder)
         assert not listing.unreadable

@@ -30,6 +30,7 @@ from eiderd.model import (
     Unreadable,
 )  # fmt: skip
 from eiderd.outside import files
+from tests import helpers
 
 NOON = datetime.datetime(2026, 3, 29, 12, 0, 0, tzinfo=datetime.UTC)
 
@@ -359,14 +360,7 @@ def test_an_archive_that_may_not_be_removed_keeps_its_backup(
 ) -> None:
     backup = _given_backup(tmp_path)
     before = catalog.read(tmp_path)
-    unlink = Path.unlink
-
-    def forbidden(path: Path, *words: Any, **more: Any) -> None:
-        if path.name == backup.archive:
-            raise PermissionError(1, "Operation not permitted")
-        unlink(path, *words, **more)
-
-    monkeypatch.setattr(Path, "unlink", forbidden)
+    helpers.forbid_removing(monkeypatch, backup.archive)
     with pytest.raises(StoreUnavailable):
         catalog.remove(tmp_path, backup.id)
     assert catalog.read(tmp_path) == before
@@ -438,14 +432,7 @@ def test_what_a_recovery_may_not_remove_does_not_stop_it(
 ) -> None:
     kept, gone = _given_backup(tmp_path), _given_backup(tmp_path)
     (tmp_path / catalog.manifest_name(gone.id)).rename(tmp_path / manifest.pruned_name(gone.id))
-    unlink = Path.unlink
-
-    def forbidden(path: Path, *words: Any, **more: Any) -> None:
-        if path.name == gone.archive:
-            raise PermissionError(1, "Operation not permitted")
-        unlink(path, *words, **more)
-
-    monkeypatch.setattr(Path, "unlink", forbidden)
+    helpers.forbid_removing(monkeypatch, gone.archive)
     catalog.recover(tmp_path)
     assert (tmp_path / "backup-latest.tar.gz").readlink() == Path(kept.archive)
     assert (tmp_path / manifest.pruned_name(gone.id)).exists()

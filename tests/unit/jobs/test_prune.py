@@ -154,14 +154,7 @@ def test_one_that_may_not_be_removed_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _second, third = (_given_backup(tmp_path, age * DAY) for age in (4, 3, 2))
-    unlink = Path.unlink
-
-    def forbidden(path: Path, *words: Any, **more: Any) -> None:
-        if path.name == first.archive:
-            raise PermissionError(1, "Operation not permitted")
-        unlink(path, *words, **more)
-
-    monkeypatch.setattr(Path, "unlink", forbidden)
+    helpers.forbid_removing(monkeypatch, first.archive)
     record = Recorded()
     with pytest.raises(StoreUnavailable, match="1 backups were removed, 1 could not be"):
         _run(tmp_path, record=record)
