@@ -135,6 +135,11 @@ class ContentSection(_Section):
         default_factory=dict,
         description="Per table, the column whose newest value is recorded with each backup.",
     )
+    trimmed: tuple[Text, ...] = Field(
+        (),
+        description="Tables from which the application itself removes old rows: they may shrink, "
+        "but a backup is suspect when one of them became empty.",
+    )
 
 
 class Schema(_Section):

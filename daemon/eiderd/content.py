@@ -27,11 +27,13 @@ def compare(
     max_row_loss: float,
     min_rows: int,
     timed: Collection[str] | None = None,
+    trimmed: Collection[str] = (),
 ) -> tuple[ContentVerdict, tuple[str, ...]]:
     """Given the content of the last verified backup (None: there is none) and of a new one, judge.
 
     Tables that had fewer than `min_rows` rows may do as they like. `timed` names the tables whose
-    newest time was asked for this time (None: all): of others nothing can be missed.
+    newest time was asked for this time (None: all): of others nothing can be missed. From the
+    `trimmed` the application itself removes old rows: they may shrink, but not become empty.
     """
     if old is None:
         return ContentVerdict.NORMAL, ()
@@ -39,9 +41,9 @@ def compare(
     for name, was in old.tables.items():
         if was.rows >= min_rows:
             asked = timed is None or name in timed
-            reasons += _of_table(name, was, new.tables.get(name), share=max_row_loss, asked=asked)
-    before = sum(table.rows for table in old.tables.values())
-    after = sum(table.rows for table in new.tables.values())
+            share = None if name in trimmed else max_row_loss
+            reasons += _of_table(name, was, new.tables.get(name), share=share, asked=asked)
+    before, after = _untrimmed_rows(old, trimmed), _untrimmed_rows(new, trimmed)
     if before >= min_rows and _is_loss(before, after, share=max_row_loss):
         reasons.append(f"the whole database lost {before - after:,} of {before:,} rows")
     if not reasons:
@@ -49,8 +51,12 @@ def compare(
     return ContentVerdict.SUSPECT, _bounded(reasons)
 
 
+def _untrimmed_rows(content: Content, trimmed: Collection[str]) -> int:
+    return sum(table.rows for name, table in content.tables.items() if name not in trimmed)
+
+
 def _of_table(
-    name: str, was: TableContent, table: TableContent | None, *, share: float, asked: bool
+    name: str, was: TableContent, table: TableContent | None, *, share: float | None, asked: bool
 ) -> Iterator[str]:
     if table is None:
         yield f"{name} is gone; it had {was.rows:,} rows"
@@ -66,8 +72,9 @@ def _of_table(
         yield f"{name} went back in time, from {was.newest} to {table.newest}"
 
 
-def _is_loss(before: int, after: int, *, share: float) -> bool:
-    return (before - after) / before > share
+def _is_loss(before: int, after: int, *, share: float | None) -> bool:
+    """Given the share that may be lost (None: anything but all), return whether more was."""
+    return after == 0 if share is None else (before - after) / before > share
 
 
 def _is_earlier(one: str, other: str) -> bool:

@@ -186,6 +186,7 @@ class Kit:
             max_row_loss=wanted.max_row_loss,
             min_rows=wanted.min_rows,
             timed=wanted.time_columns,
+            trimmed=wanted.trimmed,
         )
 
     def engines(self) -> engine.Engines:

@@ -68,6 +68,27 @@ def test_many_small_tables_emptied_are_suspect_together() -> None:
     assert _reasons(old, new) == ("the whole database lost 450 of 450 rows",)
 
 
+@pytest.mark.parametrize(("after", "suspect"), [(162, False), (122, False), (1, False), (0, True)])
+def test_a_table_that_the_application_trims_may_shrink_but_not_become_empty(
+    *, after: int, suspect: bool
+) -> None:
+    old, new = _given(log=162, other=10_000), _given(log=after, other=10_000)
+    reasons = _reasons(old, new, trimmed=["log"])
+    assert reasons == (("log lost 162 of 162 rows",) if suspect else ())
+
+
+def test_a_table_that_the_application_trims_does_not_make_the_whole_suspect() -> None:
+    old, new = _given(log=10_000, events=200), _given(log=10, events=200)
+    assert _reasons(old, new, trimmed=["log"]) == ()
+    assert _reasons(old, _given(log=10, events=100), trimmed=["log"]) == (
+        "events lost 100 of 200 rows",
+        "the whole database lost 100 of 200 rows",
+    )
+    assert _reasons(old, _given(events=200), trimmed=["log"]) == (
+        "log is gone; it had 10,000 rows",
+    )
+
+
 @pytest.mark.parametrize(
     ("was", "became", "suspect"),
     [
