@@ -1,0 +1,144 @@
+"""What is expected of NATS, and what was seen of it: plain values, in the words of its API. Pure.
+
+A `config` is as the JetStream API has it, times in nanoseconds and sizes in bytes. What a server
+says (names, descriptions) was chosen by others: it goes through `words.plain` before it is shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+Config = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedConsumer:
+    """A consumer that should be there. Only what `config` has is compared."""
+
+    stream: str
+    name: str
+    config: Config
+    max_lag: int
+    max_redelivered: int
+
+    @property
+    def subject(self) -> str:
+        return f"{self.stream}/{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedStream:
+    """A stream that should be there. Only what `config` has is compared."""
+
+    name: str
+    config: Config
+    consumers: tuple[ExpectedConsumer, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSeen:
+    """A copy on another server of the cluster. `lag` counts what it has not taken over yet."""
+
+    name: str
+    current: bool
+    offline: bool
+    lag: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSeen:
+    """Who leads a stream or a consumer (nobody: empty), and the other copies."""
+
+    leader: str
+    replicas: tuple[ReplicaSeen, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerSeen:
+    """A consumer, if it is `there`; `problem` says why nobody knows.
+
+    `acked_sequence` is up to where the stream was acknowledged without a gap. `bound` says whether
+    somebody takes what is pushed; None for a consumer that is pulled from.
+    """
+
+    stream: str
+    name: str
+    there: bool = True
+    problem: str = ""
+    created: str = ""
+    config: Config = dataclasses.field(default_factory=dict)
+    pending: int = 0
+    ack_pending: int = 0
+    redelivered: int = 0
+    delivered_sequence: int = 0
+    acked_sequence: int = 0
+    bound: bool | None = None
+    cluster: ClusterSeen | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSeen:
+    """A stream, if it is `there`; `problem` says why nobody knows."""
+
+    name: str
+    there: bool = True
+    problem: str = ""
+    created: str = ""
+    config: Config = dataclasses.field(default_factory=dict)
+    messages: int = 0
+    bytes: int = 0
+    first_sequence: int = 0
+    last_sequence: int = 0
+    cluster: ClusterSeen | None = None
+    consumers: tuple[ConsumerSeen, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSeen:
+    """What the account uses of JetStream. A limit is None when the server names none."""
+
+    memory_bytes: int
+    max_memory_bytes: int | None
+    storage_bytes: int
+    max_storage_bytes: int | None
+    streams: int
+    consumers: int
+
+
+class JetStream(enum.StrEnum):
+    """Whether JetStream does what it is asked."""
+
+    ON = "on"
+    OFF = "off"  # not enabled, on this server or for this account
+    SILENT = "silent"  # it should answer, and does not: a cluster without a leader
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NatsSeen:
+    """One look at NATS: a server that took the connection, and the streams that are expected."""
+
+    url: str
+    server: str
+    version: str
+    cluster: str
+    rtt_seconds: float
+    jetstream: JetStream
+    problem: str = ""  # why JetStream is not on
+    account: AccountSeen | None = None
+    streams: tuple[StreamSeen, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NatsStanding:
+    """What is known of NATS, and what the configuration expects (consumers by stream).
+
+    `seen` is None while nobody has looked, and when it cannot be reached: then `why` says it.
+    """
+
+    expected: Mapping[str, tuple[str, ...]]
+    seen: NatsSeen | None = None
+    why: str = ""
+    store_limit_bytes: int | None = None

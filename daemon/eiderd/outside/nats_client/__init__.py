@@ -1,0 +1,1 @@
+"""Everything that is asked of NATS. The one place where asyncio and nats-py live."""
