@@ -1,0 +1,103 @@
+"""Requests to the JetStream API about whole streams: who is there, what they hold, out of the way.
+
+What a server answers is bounded and of a known form, or refused: it may be anybody's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import nats.errors
+
+from eiderd.errors import BrokerUnavailable
+from eiderd.outside.nats_client.streams import ApiRefused
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+Document: TypeAlias = dict[str, Any]
+
+PATIENCE_SECONDS: Final = 10.0  # for an answer that takes no work
+_STREAM_NOT_FOUND: Final = 10059
+_MOST_CONSUMERS: Final = 10_000
+_LONGEST_SAID: Final = 200
+_HINT: Final = "See how it is: eider nats status"
+
+
+async def api(
+    client: Client, subject: str, order: Document | None = None, *, patience: float | None = None
+) -> Document:
+    """Return what JetStream answers. Raise ApiRefused when it says no, BrokerUnavailable."""
+    body = b"" if order is None else json.dumps(order).encode()
+    try:
+        message = await client.request(
+            f"$JS.API.{subject}", body, timeout=PATIENCE_SECONDS if patience is None else patience
+        )
+    except nats.errors.NoRespondersError as error:
+        raise BrokerUnavailable(
+            "JetStream is not enabled there, or not for this user",
+            hint="Enable it (jetstream {} in the server's configuration), or use another user.",
+            how="answer",
+        ) from error
+    except TimeoutError as error:
+        raise BrokerUnavailable("JetStream does not answer", hint=_HINT, how="timeout") from error
+    return answer(message.data)
+
+
+def answer(data: bytes) -> Document:
+    """Return what an answer of JetStream says. Raise ApiRefused when it says no."""
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise ApiRefused("JetStream answers what is no JSON", hint=_HINT, code=0)
+    error = said.get("error")
+    if error is not None:
+        why = error.get("description") if isinstance(error, dict) else error
+        code = error.get("err_code") if isinstance(error, dict) else 0
+        raise ApiRefused(
+            f"JetStream said: {str(why)[:_LONGEST_SAID]}",
+            hint=_HINT,
+            code=code if isinstance(code, int) else 0,
+        )
+    return said
+
+
+async def stream(client: Client, name: str) -> Document | None:
+    """Return what is known of a stream: config, state, cluster. None: there is no such stream."""
+    try:
+        return await api(client, f"STREAM.INFO.{name}")
+    except ApiRefused as error:
+        if error.code == _STREAM_NOT_FOUND:
+            return None
+        raise
+
+
+async def consumers(client: Client, name: str) -> list[Document]:
+    """Return what is known of each consumer of a stream: config, and how far it is."""
+    found: list[Document] = []
+    total = 1
+    while len(found) < min(total, _MOST_CONSUMERS):
+        said = await api(client, f"CONSUMER.LIST.{name}", {"offset": len(found)})
+        page = said.get("consumers")
+        if not isinstance(page, list) or not page:
+            break
+        found += [one for one in page if isinstance(one, dict)]
+        total = number(said.get("total"))
+    return found
+
+
+async def delete(client: Client, name: str) -> None:
+    await api(client, f"STREAM.DELETE.{name}")
+
+
+def part(said: Document, key: str) -> Document:
+    """Return a table of an answer; an empty one if there is none."""
+    found = said.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def number(said: object) -> int:
+    return said if isinstance(said, int) and not isinstance(said, bool) else 0
