@@ -1,0 +1,1 @@
+"""The schema of the application's database: asked, compared, shown."""
