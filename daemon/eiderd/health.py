@@ -39,6 +39,13 @@ class Kind(enum.StrEnum):
     CORRUPT_BACKUP = "corrupt_backup"
     UNREADABLE_MANIFEST = "unreadable_manifest"
     SUSPECT_CONTENT = "suspect_content"
+    SCHEMA_AHEAD = "schema_ahead"  # the application is older than its database
+    SCHEMA_BEHIND = "schema_behind"  # a migration is pending, or failed
+    SCHEMA_UNKNOWN = "schema_unknown"
+    SCHEMA_CHANGED = "schema_changed"
+    VERSION_SKIPPED = "version_skipped"
+    ENGINE_UNSUPPORTED = "engine_unsupported"
+    WAL_WOULD_NOT_REPLAY = "wal_would_not_replay"
     PRUNE_FROZEN = "prune_frozen"
     NO_RETENTION_RULES = "no_retention_rules"
     JOB_FAILED = "job_failed"
@@ -50,10 +57,32 @@ class Kind(enum.StrEnum):
     DISK_FILLING = "disk_filling"
     INODES_LOW = "inodes_low"
     BALLAST_RELEASED = "ballast_released"
+    APPLICATION_DOWN = "application_down"
+    APPLICATION_UNHEALTHY = "application_unhealthy"  # it runs and is not well, or is frozen
+    RESTART_LOOP = "restart_loop"
+    LOCK_HELD = "lock_held"  # the database is held by what is not the application
+    NATS_DOWN = "nats_down"
+    NATS_REFUSED = "nats_refused"  # it does not let eiderd in, or not do what it asks
+    NATS_SLOW = "nats_slow"
+    JETSTREAM_OFF = "jetstream_off"
+    NATS_NO_LEADER = "nats_no_leader"  # JetStream, a stream or a consumer does not answer
+    NATS_STORE_FULL = "nats_store_full"  # or nearly
+    STREAM_MISSING = "stream_missing"
+    CONSUMER_MISSING = "consumer_missing"
+    NATS_DRIFT = "nats_drift"  # a stream or consumer is not configured as expected
+    NATS_REPLICA_BEHIND = "nats_replica_behind"
+    NATS_WENT_BACK = "nats_went_back"  # a stream's sequence
+    NATS_LAG = "nats_lag"
+    NATS_REDELIVERED = "nats_redelivered"
+    STREAM_NOT_IN_BACKUP = "stream_not_in_backup"  # the newest one had to do without it
+    NATS_STALLED = "nats_stalled"  # a consumer acknowledges nothing
+    EXCHANGE_UNFINISHED = "exchange_unfinished"  # a restore or compaction died in the middle
     CLOCK_JUMPED = "clock_jumped"
     CONFIG_REFUSED = "config_refused"
     RESTART_NEEDED = "restart_needed"
     JOURNAL_UNWRITABLE = "journal_unwritable"
+    HEALING_STOPPED = "healing_stopped"  # it gave up: a person must act
+    HEALING_PAUSED = "healing_paused"
 
 
 Name: TypeAlias = tuple[Kind, str]  # of a finding
