@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from eiderd.errors import ApplicationFailed
 from eiderd.evidence import ApplicationState
 from eiderd.outside.application import ask
-from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common
+from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common, Details
 
 if TYPE_CHECKING:
     from eiderd.evidence import Health
@@ -44,6 +44,15 @@ class Commands(Common):
         except ApplicationFailed:
             return ApplicationState.UNKNOWN
         return _STATES.get(code, ApplicationState.UNKNOWN)
+
+    def details(self) -> Details:
+        now = self.state()
+        if now is ApplicationState.UNKNOWN:
+            raise ApplicationFailed(
+                "the command application.commands.state does not tell the application's state",
+                hint="It has to end with 0 (runs), 3 (stopped), 1 or 2 (died): try it by hand.",
+            )
+        return Details(state=now)
 
     def start(self) -> None:
         # A second one would fail on the lock of the first, and some commands do not ask.

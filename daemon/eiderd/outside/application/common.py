@@ -22,6 +22,22 @@ _SECONDS_BETWEEN_LOOKS: Final = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What the application's keeper tells of it in one look.
+
+    `group` is the control group of its processes, as a path or as the id of its container; None
+    when nobody can tell.
+    """
+
+    state: ApplicationState
+    restarts: int | None = None
+    frozen: bool = False
+    group: str | None = None
+    to_see_why: str = "eider doctor"
+    to_thaw: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """`timeout_seconds` is how long it may take to start or to stop."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from eiderd.errors import ApplicationFailed, ConfigError
 from eiderd.evidence import ApplicationState
 from eiderd.outside.application import ask
-from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common
+from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common, Details
 
 if TYPE_CHECKING:
     from eiderd.evidence import Health
@@ -30,6 +30,7 @@ _STATES: Final = {
     "restarting": ApplicationState.FAILED,
     "dead": ApplicationState.FAILED,
 }
+_INSPECT: Final = ("inspect", "--type=container")
 _MARGIN_SECONDS: Final = 10.0  # for docker itself, after it has killed what would not stop
 
 
@@ -55,6 +56,26 @@ class Container(Common):
         except ApplicationFailed:
             return ApplicationState.UNKNOWN
         return _STATES.get(status, ApplicationState.UNKNOWN)
+
+    def details(self) -> Details:
+        id_ = self._id()
+        found = self._inspect()
+        status = str(found.get("Status"))
+        if status not in _STATES:
+            raise ApplicationFailed(
+                f"the state of {self.name()} is {status!r}", hint="See: docker ps --all"
+            )
+        counted, full = self._docker(
+            *_INSPECT, "--format={{.RestartCount}} {{.Id}}", id_, seconds=LOOK_SECONDS
+        ).split()
+        return Details(
+            state=_STATES[status],
+            restarts=int(counted),
+            frozen=bool(found.get("Paused")),
+            group=full,
+            to_see_why=f"docker logs --tail 50 {id_}",
+            to_thaw=f"docker unpause {id_}",
+        )
 
     def start(self) -> None:
         self._docker("start", self._id(), seconds=self.timeout_seconds)
@@ -92,8 +113,8 @@ class Container(Common):
         return ids[0]
 
     def _inspect(self) -> dict[str, Any]:
-        command = ("inspect", "--type=container", "--format={{json .State}}")
-        said = self._docker(*command, self._id(), seconds=LOOK_SECONDS)
+        form = "--format={{json .State}}"
+        said = self._docker(*_INSPECT, form, self._id(), seconds=LOOK_SECONDS)
         try:
             state = json.loads(said)
         except ValueError:
@@ -103,8 +124,7 @@ class Container(Common):
         raise ApplicationFailed("docker inspect did not answer with JSON", hint="Update Docker.")
 
     def _refuse_itself(self, id_: str) -> None:
-        command = ("inspect", "--type=container", "--format={{.Id}}")
-        full = self._docker(*command, id_, seconds=LOOK_SECONDS).strip()
+        full = self._docker(*_INSPECT, "--format={{.Id}}", id_, seconds=LOOK_SECONDS).strip()
         ours = Path("/proc/self/cgroup").read_text() + Path("/proc/self/mountinfo").read_text()
         if full and full in ours:
             raise ApplicationFailed(

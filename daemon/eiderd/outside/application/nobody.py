@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from eiderd.errors import ApplicationFailed
-from eiderd.outside.application.common import Common
+from eiderd.outside.application.common import Common, Details
 
 if TYPE_CHECKING:
     from eiderd.evidence import ApplicationState, Health
@@ -21,6 +21,9 @@ class Nobody(Common):
 
     def state(self) -> ApplicationState:
         return self.state_by_lock()
+
+    def details(self) -> Details:
+        return Details(state=self.state())
 
     def start(self) -> None:
         self._refuse("start")

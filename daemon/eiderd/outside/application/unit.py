@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from eiderd.errors import ApplicationFailed, ConfigError
 from eiderd.evidence import ApplicationState
 from eiderd.outside.application import ask
-from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common
+from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common, Details
 
 if TYPE_CHECKING:
     from eiderd.evidence import Health
@@ -23,6 +23,7 @@ _PROPERTIES: Final = (
     "CanFreeze",
     "FreezerState",
     "WatchdogUSec",
+    "NRestarts",
     "ControlGroup",
 )
 _STATES: Final = {
@@ -59,14 +60,27 @@ class Unit(Common):
 
     def state(self) -> ApplicationState:
         try:
-            found = self._show()
+            return _state(self._show())
         except ApplicationFailed:
             return ApplicationState.UNKNOWN
-        if found.get("LoadState") == "not-found" and found.get("ActiveState") == "inactive":
-            return ApplicationState.UNKNOWN
-        if found.get("SubState") == "auto-restart":
-            return ApplicationState.FAILED
-        return _STATES.get(found.get("ActiveState", ""), ApplicationState.UNKNOWN)
+
+    def details(self) -> Details:
+        found = self._show()
+        now = _state(found)
+        if now is ApplicationState.UNKNOWN:
+            raise ApplicationFailed(
+                f"there is no {self.name()}, or its state is unknown",
+                hint=f"See: systemctl status {self.unit}; correct application.unit.",
+            )
+        restarts = found.get("NRestarts", "")
+        return Details(
+            state=now,
+            restarts=int(restarts) if restarts.isdecimal() else None,
+            frozen=found.get("FreezerState", "running") != "running",
+            group=found.get("ControlGroup", "").rstrip("/") or None,
+            to_see_why=f"systemctl status {self.unit}",
+            to_thaw=f"systemctl thaw {self.unit}",
+        )
 
     def start(self) -> None:
         # One that died too often may not be started until that is forgotten.
@@ -145,6 +159,14 @@ class Unit(Common):
             f"{self.name()} did not {what}: {ran.complaint}",
             hint=f"See why: systemctl status {self.unit}; eiderd's user needs to be allowed to.",
         )
+
+
+def _state(found: dict[str, str]) -> ApplicationState:
+    if found.get("LoadState") == "not-found" and found.get("ActiveState") == "inactive":
+        return ApplicationState.UNKNOWN
+    if found.get("SubState") == "auto-restart":
+        return ApplicationState.FAILED
+    return _STATES.get(found.get("ActiveState", ""), ApplicationState.UNKNOWN)
 
 
 def _is_short(watchdog: str, *, bound: float) -> bool:
