@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types check bench soak constraints clean help
+.PHONY: demo test lint types check bench soak deb rpm man constraints clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,8 +42,17 @@ bench: $(READY)  ## against tar, pigz, zstd, restic and borg; writes tests/bench
 soak: $(READY)  ## live captures for MINUTES (default 10), counted
 	@$(BIN)/python -m tests.real.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
+deb: $(READY)  ## a Debian package in dist/, for this Debian; DEBIAN=13 for another
+	@$(BIN)/python packaging/system/build.py deb $(if $(DEBIAN),--debian $(DEBIAN)) $(ARGS)
+
+rpm: $(READY)  ## the same as an .rpm
+	@$(BIN)/python packaging/system/build.py rpm $(ARGS)
+
+man: $(READY)  ## manual pages and shell completions in dist/man
+	@$(BIN)/python packaging/system/manual.py dist/man
+
 constraints: $(READY)  ## pin what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean:  ## remove what make made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,200 @@
+"""The verb that makes eiderd ready on this machine: it looks, shows each change, and asks."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from eiderd import config as configuration
+from eiderd.cli import documents, setup_report
+from eiderd.cli.root import Json, session
+from eiderd.errors import ConfigError
+from eiderd.sections import environment
+
+if TYPE_CHECKING:
+    import datetime
+
+    from eiderd.outside.host import Host
+    from eiderd.setup.app import Plan
+
+_Text = str | None
+
+
+def setup(  # noqa: PLR0917  (typer gives each by its name)
+    database: Annotated[
+        _Text,
+        typer.Option(metavar="FILE", help="Any DuckDB file; else Cartographus is looked for."),
+    ] = None,
+    unit: Annotated[_Text, typer.Option(metavar="UNIT", help="The application's unit.")] = None,
+    compose: Annotated[
+        _Text, typer.Option(metavar="FILE", help="The Compose file of the application.")
+    ] = None,
+    container: Annotated[
+        _Text, typer.Option(metavar="NAME", help="The application's container, or Compose service.")
+    ] = None,
+    backups: Annotated[
+        _Text, typer.Option(metavar="FOLDER", help="Where backups go, best on another disk.")
+    ] = None,
+    access: Annotated[
+        Literal["acl", "group", "none"],
+        typer.Option(help="How eiderd gets to read the data: an access list, or its group."),
+    ] = "acl",
+    docker: Annotated[
+        bool, typer.Option("--docker", help="Let eiderd speak with Docker: as good as root.")
+    ] = False,
+    systemd: Annotated[
+        bool, typer.Option("--systemd", help="Install the units too: no package brought them.")
+    ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Take back what setup gave this machine.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    root: Annotated[
+        Path | None, typer.Option(hidden=True, help="An image of a machine instead of this one.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Find the application, write the configuration, and let eiderd read the data."""
+    from eiderd.outside import clock  # noqa: PLC0415
+    from eiderd.outside.host import Host  # noqa: PLC0415
+    from eiderd.setup import app as setup_app  # noqa: PLC0415  (they take long to import)
+    from eiderd.setup import removal as setup_removal  # noqa: PLC0415  (they take long to import)
+
+    host = Host(root.absolute()) if root else Host()
+    wishes = setup_app.Wishes(
+        config=_place(),
+        database=_absolute(database),
+        unit=unit,
+        compose=_absolute(compose),
+        container=container,
+        backups=_absolute(backups),
+        access=access,
+        docker=docker,
+        systemd=systemd,
+    )
+    if host.is_this_machine and not (host.is_root or dry_run or wishes.is_own):
+        raise ConfigError(
+            f"only root may write {wishes.config}",
+            hint="sudo eider setup; or for yourself: eider --config ~/eiderd.toml setup",
+        )
+    plan = setup_removal.removal(host, wishes) if remove else setup_app.plan(host, wishes)
+    if not json_:
+        setup_report.found(plan)
+    run = _Run(host, plan, at=clock.now(), asks=not (yes or dry_run), shows=not json_)
+    if dry_run:
+        rows = run.shown()
+    else:
+        if not yes and (json_ or not sys.stdin.isatty()) and run.is_anything_to_do():
+            raise ConfigError(
+                "nothing was changed: there is nobody to ask",
+                hint="Look first: eider setup --dry-run; then: eider setup --yes",
+            )
+        rows = run.done()
+    checks = [] if dry_run or remove or root else run.checked(wishes.config)
+    _tell(rows, plan, checks, json_=json_, dry_run=dry_run)
+    raise typer.Exit(setup_report.code(rows, checks))
+
+
+class _Run:
+    """One visit of the steps, each shown, asked about and done."""
+
+    def __init__(
+        self, host: Host, plan: Plan, *, at: datetime.datetime, asks: bool, shows: bool
+    ) -> None:
+        self._host, self._plan, self._at = host, plan, at
+        self._asks, self._shows = asks, shows
+        self._changed: list[str] = []
+
+    def is_anything_to_do(self) -> bool:
+        from eiderd.setup import doing as setup_doing  # noqa: PLC0415
+
+        return any(
+            not setup_doing.is_done(self._host, step, changed=()) for step in self._plan.steps
+        )
+
+    def shown(self) -> list[dict[str, str]]:
+        """Return what would be done with each step."""
+        from eiderd.setup import doing as setup_doing  # noqa: PLC0415
+        from eiderd.setup.plan import Remove, Write  # noqa: PLC0415
+
+        rows = []
+        for step in self._plan.steps:
+            done = setup_doing.is_done(self._host, step, changed=self._changed)
+            if not done and isinstance(step, Write | Remove):
+                self._changed.append(step.path)
+            rows.append(self._row(step, "done" if done else "to do"))
+        return rows
+
+    def done(self) -> list[dict[str, str]]:
+        """Do each step that is left, if the person agrees, and return what became of it."""
+        from eiderd.setup import doing as setup_doing  # noqa: PLC0415
+
+        rows = []
+        for step in self._plan.steps:
+            if setup_doing.is_done(self._host, step, changed=self._changed):
+                rows.append(self._row(step, "done"))
+                continue
+            row = self._row(step, "to do")
+            if self._asks and not typer.confirm("  Do it?", default=False):
+                rows.append({**row, "state": "declined"})
+                continue
+            changed = setup_doing.apply(self._host, step, at=self._at)
+            self._changed += [changed] if changed else []
+            rows.append({**row, "state": "changed"})
+        return rows
+
+    def checked(self, config_file: str) -> list[dict[str, Any]]:
+        from eiderd.setup import doing as setup_doing  # noqa: PLC0415
+        from eiderd.setup.plan import SERVICE_DROP_IN  # noqa: PLC0415
+
+        if not self._host.is_file(config_file):
+            return []
+        groups = setup_report.groups_in(self._host.text(SERVICE_DROP_IN) or "")
+        return setup_doing.doctors_word(self._host, config_file=config_file, groups=groups)
+
+    def _row(self, step: Any, state: str) -> dict[str, str]:  # noqa: ANN401  (a Step)
+        from eiderd.setup import doing as setup_doing  # noqa: PLC0415
+
+        row = {
+            "kind": step.kind,
+            "what": step.what,
+            "why": step.why,
+            "command": setup_doing.command_of(self._host, step),
+            "difference": "" if state == "done" else setup_doing.difference(self._host, step),
+            "kept": setup_doing.aside(self._host, step, at=self._at) or "",
+            "state": state,
+        }
+        if self._shows:
+            setup_report.step(row)
+        return row
+
+
+def _tell(
+    rows: list[dict[str, str]],
+    plan: Plan,
+    checks: list[dict[str, Any]],
+    *,
+    json_: bool,
+    dry_run: bool,
+) -> None:
+    if json_:
+        documents.plain_document(setup_report.document(rows, plan, checks))
+    else:
+        setup_report.end(rows, plan, checks, dry_run=dry_run)
+
+
+def _place() -> str:
+    chosen = session.config or os.environ.get(environment.CONFIG) or configuration.DEFAULT_PATH
+    return str(Path(chosen).absolute())
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else posixpath.normpath(Path(path).absolute())

@@ -1,0 +1,53 @@
+"""What eiderd-maintain@.service does, once, with the rights that the service has not.
+
+It stops the application and changes its database, as the service itself would if it might write
+there: under the same locks, in the same journal. The service starts it, for two things only.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from eiderd import config as configuration
+from eiderd import log
+from eiderd.app import App
+from eiderd.errors import ExitCode, Interrupted
+from eiderd.maintenance import bring_back as bringing_back
+from eiderd.model import Ending
+from eiderd.outside import clock, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+    from eiderd.model import Outcome
+
+_PATIENCE_SECONDS = 3600.0  # while another run holds the store, as the service has it
+
+
+class Task(enum.StrEnum):
+    """The instances that there are of the unit."""
+
+    COMPACT = "compact"  # if its window is open
+    RESTORE = "restore"  # rescue, else the newest verified backup
+
+
+def run(path: Path | None, task: Task) -> int:
+    """Do it, and return the exit code. Raise EiderError when it failed: the journal has it too."""
+    settings, _found = configuration.load(path)
+    log.configure(level=settings.log.level, format_=settings.log.format)
+    app = App(settings, patience_seconds=_PATIENCE_SECONDS)
+    tasks: dict[Task, Callable[[], Outcome[Any]]] = {
+        Task.COMPACT: lambda: app.compact_in_window(zone=clock.zone()),
+        Task.RESTORE: lambda: bringing_back.run(app),
+    }
+    signals.raise_ended()
+    try:
+        outcome = tasks[task]()
+    except signals.Ended as ended:
+        raise Interrupted(f"interrupted ({ended.name})", hint="Look: eider status") from ended
+    finally:
+        signals.end_at_once()
+    return ExitCode.DEGRADED if outcome.ending is Ending.REFUSED else ExitCode.DONE
