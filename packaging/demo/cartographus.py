@@ -13,10 +13,12 @@ whose judgement of a copy it is meant to check independently. Needs only Python 
 from __future__ import annotations
 
 import argparse
+import http.server
 import os
 import random
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -32,6 +34,7 @@ from cartographus_facts import SETTINGS, facts, print_acknowledged, say
 MEMORY: dict[str, Any] = {"max_memory": "2GB"}
 SEED_COMMIT_ROWS = 100_000
 KEEP_HOUSEKEEPING_ROWS = 100
+SCHEMA_KNOWN = 22  # of the version that this imitates; it keeps no record of its migrations
 DEFAULT_SEED_ROWS = 20_000
 MOST_ONE_BY_ONE = 3
 
@@ -387,8 +390,43 @@ def prepare(app: Application, *, seed_rows: int, extra: bool) -> None:
     app.execute("CHECKPOINT")
 
 
+def migrate(app: Application) -> None:
+    """Record one migration more, as a newer version would that somebody started once by mistake."""
+    app.execute(
+        """INSERT INTO schema_migrations (version, name)
+        SELECT coalesce(max(version), $known) + 1, 'from a newer version' FROM schema_migrations""",
+        {"known": SCHEMA_KNOWN},
+    )
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    """Answers as the application does at /api/v1/health."""
+
+    def do_GET(self) -> None:
+        body = b'{"status":"success","data":{"status":"healthy","database_connected":true}}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing: it is asked every few seconds."""
+
+
+def answer_for_health(port: int) -> None:
+    """Listen in a thread until the process ends."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
 def serve(arguments: argparse.Namespace) -> int:
-    """Hold the database open and commit until told to stop, or until the time is up."""
+    """Hold the database open and commit until told to stop, or until the time is up.
+
+    SIGUSR1 lets it migrate once.
+    """
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _frame: asked.append(number))
     for number in (signal.SIGTERM, signal.SIGINT):
         # Like the real one, whose embedded broker leaves first: no checkpoint, the WAL stays.
         signal.signal(number, lambda *_: os._exit(0))
@@ -397,10 +435,15 @@ def serve(arguments: argparse.Namespace) -> int:
         connection.execute(f"SET wal_autocheckpoint = '{arguments.checkpoint_every}B'")
     app = Application(connection, Ledger(arguments.ledger))
     prepare(app, seed_rows=arguments.seed_rows, extra=arguments.extra_tables)
+    if arguments.health_port:
+        answer_for_health(arguments.health_port)
     say(f"ready {os.getpid()}")
     end = None if arguments.seconds is None else time.monotonic() + arguments.seconds
     while end is None or time.monotonic() < end:
         one_round(app)
+        while asked:
+            asked.pop()
+            migrate(app)
         time.sleep(arguments.pace)
     connection.execute("CHECKPOINT")
     connection.close()
@@ -468,6 +511,9 @@ def add_serve(verb: argparse.ArgumentParser) -> None:
         default=0.05,
         metavar="SECONDS",
         help="pause between rounds of commits (default %(default)s)",
+    )
+    verb.add_argument(
+        "--health-port", type=int, metavar="PORT", help="answer for its health (default: nowhere)"
     )
     verb.add_argument(
         "--seconds", type=float, metavar="S", help="stop after that long (default: never)"

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import importlib.metadata
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.table import Table
 
+import incidents
 import unattended
 from cartographus_facts import acknowledged
 from eiderd import config, log
@@ -46,6 +48,7 @@ DISK_BYTES_A_SECOND: Final = 100_000_000
 EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 # So that a few copies meet a checkpoint as a year of nightly ones would; the default is 16 MB.
 CHECKPOINT_EVERY: Final = 1_000_000  # bytes
+ENGINE: Final = importlib.metadata.version("duckdb")  # with which the imitation runs
 
 _TRY_TO_OPEN: Final = """
 import duckdb, sys
@@ -62,6 +65,7 @@ class Stage:
     """Where the demo happens. All of it is removed at the end."""
 
     folder: Path
+    health_port: int = dataclasses.field(default_factory=incidents.free_port)
 
     @property
     def database(self) -> Path:
@@ -111,7 +115,7 @@ def _play(
     stage: Stage, console: Console, *, seconds: float, service_seconds: float
 ) -> dict[str, Any]:
     stage.database.parent.mkdir()
-    with _application(stage) as process:
+    with incidents.small_disk(stage.backups), _application(stage) as process:
         megabytes = stage.database.stat().st_size / 1e6
         console.print(
             f"[bold]1[/] Cartographus runs (process {process.pid}): its database has "
@@ -139,7 +143,9 @@ def _play(
         story = _compare(stage, made, _facts(restored))
         _side_by_side(console, story)
         if service_seconds:
-            story["service"] = unattended.play(stage.config, console, seconds=service_seconds)
+            story["service"] = unattended.play(
+                stage.config, console, seconds=service_seconds, application=process.pid
+            )
     return {"copies": COPIES, "copies_broken": len(broken), "refused": refused, **story}
 
 
@@ -148,7 +154,7 @@ def _application(stage: Stage) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, str(APPLICATION), "serve", "--database", str(stage.database),
          "--ledger", str(stage.ledger), "--seed-rows", "20000", "--pace", "0.01",
-         "--checkpoint-every", str(CHECKPOINT_EVERY)],
+         "--checkpoint-every", str(CHECKPOINT_EVERY), "--health-port", str(stage.health_port)],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -214,7 +220,10 @@ def _facts(database: Path) -> dict[str, Any]:
 def _back_up(stage: Stage, console: Console) -> Backup:
     stage.config.write_text(
         f'profile = "cartographus"\n[service]\nstate = "{stage.folder}/state"\n'
-        f'[database]\npath = "{stage.database}"\n[backup]\ndirectory = "{stage.backups}"\n'
+        f'look_every = "2s"\n[database]\npath = "{stage.database}"\n'
+        f'[engine]\napplication = "{ENGINE}"\n[application]\nversion = "1.50.2"\n'
+        f'health_url = "http://127.0.0.1:{stage.health_port}/api/v1/health"\n'
+        f'[backup]\ndirectory = "{stage.backups}"\n'
     )
     settings, _path = config.load(stage.config)
     log.configure_verb(level="warning", format_="text")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd.errors import ChildFailed
+import incidents
+from eiderd.errors import ChildFailed, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EIDERD: Final = (sys.executable, "-c", "from eiderd.service import run; run()")
-EIDER: Final = (sys.executable, "-m", "eiderd")
 READY_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 60.0
 BY_HAND: Final = 2  # backups that somebody types meanwhile; the others the clock takes
 SHOWN: Final = (
     'eider_condition{condition="well"}',
@@ -33,36 +33,77 @@ SHOWN: Final = (
 )  # fmt: skip
 
 
-def play(config: Path, console: Console, *, seconds: float) -> dict[str, Any]:
-    """Run the service for so long, at least until it took and pruned a backup by its clock."""
-    port = _free_port()
-    config.write_text(
-        config.read_text() + f'schedule = "* * * * *"\n[retention]\nmax_count = 3\n'
-        f'[server]\nlisten = "127.0.0.1:{port}"\n'
-    )
+def play(config: Path, console: Console, *, seconds: float, application: int) -> dict[str, Any]:
+    """Run the service for so long, at least until it took and pruned a backup by its clock.
+
+    Then let things go wrong. `application` is the process whose database it looks after.
+    """
+    port = incidents.free_port()
     page = f"http://127.0.0.1:{port}/"
-    with _service(config) as service:
-        _until_ready(service, page)
-        console.print(
-            "[bold]6[/] The service takes over, with a backup every minute of which three are "
-            f"kept. Its page, for {seconds:.0f} s: [bold link={page}]{page}[/]"
+    with incidents.broker(config.parent) as url:
+        config.write_text(config.read_text() + _more(port=port, broker=url))
+        if url:  # the application would do it at its start
+            _type(config, "nats", "ensure")
+        with _service(config) as service:
+            story = _look_after(service, page, config, console, seconds=seconds)
+            console.print("[bold]7[/] Things go wrong, each for real:")
+            scene = incidents.Scene(
+                page=page, config=config, backups=config.parent / "backups",
+                application=application, broker=url,
+            )  # fmt: skip
+            told = incidents.play(scene, console)
+            _show_status(config, console)
+    worked = story["worked"] and all(one["seen_to"] for one in told)
+    return {"page": page, **story, "incidents": told, "worked": worked}
+
+
+def _more(*, port: int, broker: str | None) -> str:
+    return (
+        f'schedule = "* * * * *"\n[retention]\nmax_count = 3\n'
+        f'[server]\nlisten = "127.0.0.1:{port}"\n[mirror]\ninterval = "5s"\n'
+        f'[heal]\ncooldown = "5s"\n[disk]\nballast = "{incidents.BALLAST}"\n'
+        + (f'[nats]\nurl = "{broker}"\n' if broker else "")
+    )
+
+
+def _look_after(
+    service: subprocess.Popen[bytes], page: str, config: Path, console: Console, *, seconds: float
+) -> dict[str, Any]:
+    _until_ready(service, page)
+    console.print(
+        "[bold]6[/] The service takes over, with a backup every minute of which three are "
+        f"kept. Its page, for {seconds:.0f} s: [bold link={page}]{page}[/]"
+    )
+    before, until = _scrape(page), time.monotonic() + seconds
+    samples = before
+    for _number in range(BY_HAND):
+        soon = min(until, time.monotonic() + seconds / 6)
+        samples = _watch(page, console, samples, until=soon)
+        _type(config, "backup")
+    samples = _watch(page, console, samples, until=until)
+    deadline = time.monotonic() + READY_SECONDS
+    while not _has_worked(before, samples) and time.monotonic() < deadline:
+        samples = _watch(page, console, samples, until=time.monotonic() + 1)
+    console.print(f"  [dim]curl {page}metrics[/]")
+    for name in SHOWN:
+        console.print(f"  {name} {samples[name]:.0f}", markup=False)
+    _show_status(config, console)
+    return {"worked": _has_worked(before, samples), **_counts(samples)}
+
+
+def _type(config: Path, *words: str) -> None:
+    """Do as a person would: again while the service is at work, then expect it to go well."""
+    command = [*incidents.EIDER, "--config", str(config), *words]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        ran = subprocess.run(command, check=False, capture_output=True, text=True)
+        if ran.returncode != ExitCode.BUSY or time.monotonic() > deadline:
+            break
+    if ran.returncode:
+        raise ChildFailed(
+            f"eider {' '.join(words)} ended with {ran.returncode}: {ran.stderr.strip()}",
+            hint="Run the demo again.",
         )
-        before, until = _scrape(page), time.monotonic() + seconds
-        samples = before
-        for _number in range(BY_HAND):
-            soon = min(until, time.monotonic() + seconds / 6)
-            samples = _watch(page, console, samples, until=soon)
-            subprocess.run([*EIDER, "--config", str(config), "backup", "--json"],
-                           check=True, stdout=subprocess.DEVNULL)  # fmt: skip
-        samples = _watch(page, console, samples, until=until)
-        deadline = time.monotonic() + READY_SECONDS
-        while not _has_worked(before, samples) and time.monotonic() < deadline:
-            samples = _watch(page, console, samples, until=time.monotonic() + 1)
-        console.print(f"  [dim]curl {page}metrics[/]")
-        for name in SHOWN:
-            console.print(f"  {name} {samples[name]:.0f}", markup=False)
-        _show_status(config, console)
-    return {"page": page, "worked": _has_worked(before, samples), **_counts(samples)}
 
 
 def _has_worked(before: dict[str, float], now: dict[str, float]) -> bool:
@@ -96,7 +137,7 @@ def _watch(
 
 
 def _show_status(config: Path, console: Console) -> None:
-    said = subprocess.run([*EIDER, "--config", str(config), "status"],
+    said = subprocess.run([*incidents.EIDER, "--config", str(config), "status"],
                           check=False, capture_output=True, text=True).stdout  # fmt: skip
     console.print("  [dim]eider status[/]")
     for line in said.splitlines():
@@ -134,10 +175,3 @@ def _scrape(page: str) -> dict[str, float]:
         lines = answer.read().decode().splitlines()
     pairs = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
     return {name: float(value) for name, _, value in pairs}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
