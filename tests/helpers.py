@@ -62,6 +62,12 @@ def build_database(
     return path
 
 
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ran:
     """What a command did. `peak_bytes` is the largest resident set of it and its children."""
@@ -218,7 +224,7 @@ class Place:
             document.setdefault(section, {})[key] = value
         self.config.write_text(
             "".join(
-                f"[{section}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items())
+                f"[{section}]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in keys.items())
                 for section, keys in document.items()
             )
         )

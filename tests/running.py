@@ -124,8 +124,10 @@ def running(
     defaults: dict[str, object] = {
         "backup__schedule": "0 0 29 2 *",
         "verify__scrub_schedule": "0 0 29 2 *",
+        "verify__drill_schedule": "0 0 29 2 *",
         "backup__fresh_within": "7d",
         "disk__warn": "2kB", "disk__critical": "1kB",
+        "heal__enabled": False,  # what fails is to stay so, until a test wants it healed
         "server__listen": f"127.0.0.1:{port}",
         "log__format": "json",
     }  # fmt: skip

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from typing import TYPE_CHECKING
 
-from eiderd import beside, catalog, rescuing, restore_app
+from eiderd import beside, catalog
+from eiderd.broker import look as broker
 from eiderd.errors import ConfigError, EiderError
 from eiderd.jobs import accept as accept_job
 from eiderd.jobs import backup as backup_job
+from eiderd.jobs import ballast as ballast_job
+from eiderd.jobs import clean as clean_job
+from eiderd.jobs import drill as drill_job
 from eiderd.jobs import pin as pin_job
 from eiderd.jobs import prune as prune_job
+from eiderd.jobs import quarantine as quarantine_job
 from eiderd.jobs import verify as verify_job
 from eiderd.journal import Journal
 from eiderd.kit import Kit, Progress, existing, extras_of, silent
-from eiderd.model import Job
-from eiderd.outside import clock, duckdb_file, files, process
+from eiderd.maintenance import compact as compact_app
+from eiderd.maintenance import drill as drilling
+from eiderd.maintenance import rescue as rescuing
+from eiderd.maintenance import restore as restore_app
+from eiderd.model import Job, Level
+from eiderd.outside import clock, duckdb_file, files, filesystem, leftovers, process
 from eiderd.retention import Rules
 from eiderd.runner import Runner
+from eiderd.schema import app as schema_app
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable
     from pathlib import Path
 
+    from eiderd.broker.migrating import Migration
+    from eiderd.broker.streams import StreamMover, Streams
     from eiderd.config import Settings
+    from eiderd.evidence import Captured
+    from eiderd.healing import Pause
+    from eiderd.jobs.clean import Cleaned, Leftover
+    from eiderd.jobs.compact import Compacted
+    from eiderd.jobs.ensure import Ensured
+    from eiderd.jobs.migrate import Moved
+    from eiderd.jobs.nats_restore import Returned
+    from eiderd.jobs.quarantine import Quarantined
     from eiderd.jobs.rescue import Rescued
     from eiderd.jobs.restore import Restored
-    from eiderd.model import Backup, Level, Outcome, Proof
-    from eiderd.restoring import Plan
+    from eiderd.maintenance.restore_plan import Plan
+    from eiderd.model import Backup, Outcome, Proof
     from eiderd.retention import Pruned
 
 
@@ -81,8 +102,9 @@ class App(Kit):
                     directory=self.directory,
                     note=note,
                     ensure_room=self._ensure_room,
-                    refresh=lambda: self._refresh(thorough=True).value,
-                    pack=functools.partial(self._pack, mirror=mirror),
+                    capture_streams=functools.partial(self._streams, folder=scratch / "nats"),
+                    refresh=self._captured,
+                    pack=functools.partial(self._pack, mirror=mirror, streams=scratch / "nats"),
                     check=self._check,
                     sync=files.sync_file,
                     open_mirror=lambda: self._open(mirror / source.name, scratch=scratch),
@@ -92,6 +114,12 @@ class App(Kit):
         finally:
             if not self.settings.mirror.keep:
                 files.remove_tree(mirror)
+
+    def _captured(self) -> Captured:
+        captured = self._refresh(thorough=True).value
+        if captured.frozen_seconds:
+            self.journal.froze(seconds=captured.frozen_seconds)
+        return captured
 
     def verify(self, backup: Backup, *, level: Level) -> Outcome[Backup]:
         """Prove a backup of the catalog again."""
@@ -124,6 +152,20 @@ class App(Kit):
 
         return self._runner.store(Job.VERIFY, do, planned_at=planned_at)
 
+    def drill(
+        self, id_: str | None = None, *, planned_at: datetime.datetime | None = None
+    ) -> Outcome[Backup | None]:
+        """Restore a backup, or the next in turn, for practice, and see how long that takes."""
+        do = functools.partial(
+            drill_job.run,
+            directory=self.directory,
+            id_=id_,
+            rehearse=drilling.Rehearsal(settings=self.settings, restores=self.restores()),
+            verify=functools.partial(self._verify, level=Level.RESTORE),
+            record=self.journal.drilled,
+        )
+        return self._runner.store(Job.DRILL, do, planned_at=planned_at)
+
     def verify_file(self, path: Path, *, level: Level) -> Outcome[Proof]:
         """Prove an archive that stands anywhere, by whatever describes it there."""
         with self._scratch_bound() as open_archive:
@@ -155,6 +197,60 @@ class App(Kit):
             record=self.journal.pruned,
         )
         return do() if dry_run else self._runner.store(Job.PRUNE, do, planned_at=planned_at)
+
+    def quarantine(self, name: str, *, dry_run: bool = False) -> Outcome[Quarantined]:
+        """Move a backup that is proven to be corrupt aside. `dry_run` only looks: no lock."""
+        do = functools.partial(
+            quarantine_job.run,
+            directory=self.directory,
+            name=name,
+            verify=functools.partial(self._verify, level=Level.RESTORE),
+            dry_run=dry_run,
+        )
+        return do() if dry_run else self._runner.store(Job.QUARANTINE, do)
+
+    def clean(self, *, ballast: bool = False) -> Outcome[Cleaned]:
+        """Remove what runs that died left behind, and release the ballast if that is wanted."""
+        scratch = self._state / "scratch"
+        do = functools.partial(
+            clean_job.run,
+            before=self.leftovers(),
+            find=self.leftovers,
+            sweep=functools.partial(leftovers.sweep, scratch),
+            ballast=self.directory / ballast_job.NAME if ballast else None,
+            ballast_at=filesystem.ballast_at,
+            release=filesystem.release_ballast,
+        )
+        return self._runner.store(Job.CLEAN, do)
+
+    def pause(self, wanted: Pause) -> None:
+        """Let nothing be repaired. Raise what keeps it from the journal: nobody would know it."""
+        files.private_folder(self._state)
+        self.journal.paused(wanted)
+        self._ensure_journaled()
+
+    def resume(self) -> None:
+        """Let repairs go on, each with all its tries anew. Raise as `pause` does."""
+        files.private_folder(self._state)
+        self.journal.resumed(at=clock.now())
+        self._ensure_journaled()
+
+    def _ensure_journaled(self) -> None:
+        if self.journal.trouble:
+            raise self.journal.trouble
+
+    def ballast(self) -> tuple[Leftover, ...]:
+        """Return the ballast, if it is there and eiderd's own."""
+        path = self.directory / ballast_job.NAME
+        there = filesystem.ballast_at(path)
+        return (clean_job.Leftover(path=path, bytes=there.bytes),) if there and there.ours else ()
+
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """Return what runs that died left. What is staged belongs to a run while there is one."""
+        found = leftovers.found(self._state / "scratch", locked=True)
+        if all(run.job is Job.CLEAN for run in self.journal.running()):
+            found += leftovers.found(catalog.staging(self.directory), locked=False)
+        return tuple(clean_job.Leftover(path=path, bytes=size) for path, size in found)
 
     def pin(self, name: str, *, note: str | None = None) -> Outcome[Backup]:
         """Let no rule remove a backup."""
@@ -208,6 +304,74 @@ class App(Kit):
         """Unpack and prove what a plan says into a folder of its own."""
         do = functools.partial(self.restores().to_folder, plan, backup=backup, extras=extras)
         return self._runner.look(Job.RESTORE, do)
+
+    def compactions(self) -> compact_app.Compaction:
+        """Return what compacts the database."""
+        return compact_app.Compaction(
+            settings=self.settings,
+            application=self.application,
+            engines=self.engines(),
+            bounds=self.engine_bounds(),
+            refresh=self._captured,
+            open_and_read=self._open,
+            progress=self._progress,
+        )
+
+    def compact(
+        self, do: Callable[[], Outcome[Compacted]], *, planned_at: datetime.datetime | None = None
+    ) -> Outcome[Compacted]:
+        """Do what a compaction does, a part of it or all, with the mirror in its hands."""
+
+        def done() -> Outcome[Compacted]:
+            try:
+                return do()
+            finally:
+                if not self.settings.mirror.keep:
+                    files.remove_tree(self._state / "mirror")
+
+        return self._runner.store(Job.COMPACT, done, planned_at=planned_at)
+
+    def compact_in_window(
+        self, *, zone: datetime.tzinfo, planned_at: datetime.datetime | None = None
+    ) -> Outcome[Compacted]:
+        """Compact the database if [compact] says that this is the time."""
+        do = functools.partial(self.compactions().in_window, zone=zone)
+        return self.compact(do, planned_at=planned_at)
+
+    def schema_look(self) -> schema_app.SchemaLook:
+        """Return what looks at the schema, in the mirror."""
+        return schema_app.SchemaLook(
+            settings=self.settings,
+            engines=self.engines(),
+            bounds=self.engine_bounds(),
+            collect=self._double_collect,
+            needs=self.needs,
+            newest=lambda: newest.id if (newest := self.briefs.look().newest_verified) else "",
+            recorded=functools.partial(catalog.recorded, self.directory),
+            spare=self._runner.spare,
+            progress=self._progress,
+        )
+
+    def stream_mover(self) -> StreamMover:
+        """Return what moves streams of NATS."""
+        from eiderd.broker.streams import StreamMover  # noqa: PLC0415  (with NATS only: megabytes)
+
+        return StreamMover(settings=self.settings, check=self._check, progress=self._progress)
+
+    def nats_restore(self, streams: Streams) -> Outcome[tuple[Returned, ...]]:
+        """Make the streams on their server that are not there."""
+        do = functools.partial(self.stream_mover().restore, streams)
+        return self._runner.store(Job.NATS_RESTORE, do, alone=False)
+
+    def nats_migrate(self, migration: Migration) -> Outcome[tuple[Moved, ...]]:
+        """Move streams from one server to another."""
+        do = dataclasses.replace(migration, progress=self._progress).run
+        return self._runner.store(Job.MIGRATE, do, alone=False)
+
+    def nats_ensure(self, *, drift: bool = False, dry_run: bool = False) -> Outcome[Ensured]:
+        """Create the expected streams and consumers that are missing. `dry_run` only looks."""
+        do = functools.partial(broker.ensure, self.settings.nats, drift=drift, dry_run=dry_run)
+        return do() if dry_run else self._runner.store(Job.ENSURE, do, alone=False)
 
     def rules(self) -> Rules:
         """Return what [retention] says."""

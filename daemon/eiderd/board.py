@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from eiderd import __version__, health, schedule
-from eiderd.model import Brief, Job, RunOutcome, Unreadable
+from eiderd.healing import Healing, Seen
+from eiderd.model import Brief, Job, RunOutcome, Unreadable, newest_verified
+from eiderd.schema.facts import Known
 from eiderd.status import Disk, Frozen, Running, Service, Status, Totals, Upcoming
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Sequence
 
+    from eiderd.broker.evidence import NatsStanding
+    from eiderd.evidence import ApplicationSeen
     from eiderd.frame import Frame
+    from eiderd.heal_memory import HealMemory
+    from eiderd.healing import Decision
     from eiderd.health import Finding
     from eiderd.journal import Journal
     from eiderd.memory import Memory
@@ -43,6 +49,11 @@ class Stock:
     database_bytes: int = 0
     wal_bytes: int = 0
     application_frozen_seconds: float = 0.0
+    removable: int = 0  # how many backups the rules no longer keep
+
+    @property
+    def newest_verified(self) -> Brief | None:
+        return newest_verified(self.backups)
 
 
 class Board:
@@ -56,15 +67,25 @@ class Board:
         self.records = records
         self.stock = Stock()
         self.disks: tuple[Disk, ...] = ()
+        self.application: ApplicationSeen | None = None
+        self.schema = Known()
+        self.nats_version: str | None = None
+        self.nats: NatsStanding | None = None
         self.service = Service()
         self._journal = journal
         self._reports: dict[str, tuple[Finding, ...]] = {}
+        self.decisions: tuple[Decision, ...] | None = None  # None: those of the service
+        self._looks: dict[str, dict[health.Name, tuple[datetime.datetime, ...]]] = {}
+        self.looked: dict[str, datetime.datetime] = {}  # when each watcher looked last
         self._runs: dict[tuple[Job, RunOutcome], int] = {}  # of watchers: not in the journal
 
     def report(self, source: str, found: Iterable[Finding], *, at: datetime.datetime) -> None:
         """Take in all that one watcher finds now."""
         before, now = self._reports.get(source), tuple(found)
         self._reports[source] = now
+        looks = self._looks.get(source, {})
+        self._looks[source] = {found.name: (*looks.get(found.name, ()), at)[-2:] for found in now}
+        self.looked[source] = at
         if not self.records:
             return
         with self._journal.memory() as memory:
@@ -77,6 +98,13 @@ class Board:
         for finding in cleared:
             self._journal.cleared(finding, at=at)
             _log_cleared(finding)
+
+    def seen(self) -> tuple[Seen, ...]:
+        """Return every finding with the last two looks in a row that found it, the worst first."""
+        looks = {name: at for one in list(self._looks.values()) for name, at in one.items()}
+        return tuple(
+            Seen(finding=found, looks=looks.get(found.name, ())) for found in self.findings()
+        )
 
     def forget_old(self, *, at: datetime.datetime) -> None:
         """Clear what an earlier process found and this one, having looked everywhere, does not."""
@@ -109,6 +137,8 @@ class Board:
         with self._journal.memory() as memory:
             recent, totals = tuple(memory.recent), self._totals(memory)
             last, last_done = dict(memory.last), dict(memory.last_done)
+            healing = self._healing(memory.heal, at=at)
+            drilled = memory.drilled
         limits = {entry.job: entry.limit.total_seconds() for entry in frame.timetable}
         return Status(
             at=at,
@@ -137,6 +167,25 @@ class Board:
             database_bytes=stock.database_bytes,
             wal_bytes=stock.wal_bytes,
             application_frozen_seconds=stock.application_frozen_seconds,
+            healing=healing,
+            application=self.application,
+            schema=self.schema,
+            nats=self.nats,
+            drilled=drilled,
+        )
+
+    def _healing(self, heal: HealMemory, *, at: datetime.datetime) -> Healing:
+        limits = self.frame.heal
+        return Healing(
+            enabled=limits.enabled,
+            tries=limits.tries,
+            period=limits.period,
+            pause=heal.pause if heal.pause and heal.pause.holds(at) else None,
+            decisions=heal.decisions if self.decisions is None else self.decisions,
+            attempts=tuple(heal.attempts[: -_RECENT - 1 : -1]),
+            stopped=dict(heal.stopped),
+            counts=dict(heal.counts),
+            confirmed=dict(heal.confirmed),
         )
 
     def _totals(self, memory: Memory) -> Totals:
@@ -146,6 +195,8 @@ class Board:
             missed=dict(memory.missed),
             pruned_backups=memory.pruned_backups,
             pruned_bytes=memory.pruned_bytes,
+            frozen=dict(memory.frozen),
+            frozen_seconds=memory.frozen_seconds,
         )
 
 

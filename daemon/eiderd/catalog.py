@@ -336,6 +336,11 @@ def _move(directory: Path, folder: Path) -> None:
     files.remove_tree(folder)
 
 
+def staging(directory: Path) -> Path:
+    """Return where backups are made. Each folder in it is one that was begun."""
+    return directory / _STAGING
+
+
 def discard(draft: Draft) -> None:
     """Remove what a run that failed had staged. What is whole already stays: `recover` ends it."""
     if not (draft.folder / manifest_name(draft.id)).exists():

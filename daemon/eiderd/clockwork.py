@@ -7,6 +7,7 @@ counted as missed. At the beginning, and whenever the clock was set, whatever is
 from __future__ import annotations
 
 import datetime
+import itertools
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from eiderd.schedule import Entry
 
 _BEAT: Final = "beat"
+_SOON: Final = "soon"
 _BEAT_SECONDS: Final = 5.0
 _SPARE_THREADS: Final = 4
 
@@ -45,6 +47,7 @@ def threads(timetable: Sequence[Entry]) -> BackgroundScheduler:
     return BackgroundScheduler(
         executors={
             str(Lane.STORE): ThreadPoolExecutor(max_workers=1),
+            str(Lane.SPARE): ThreadPoolExecutor(max_workers=1),
             str(Lane.WATCH): ThreadPoolExecutor(max_workers=watchers + _SPARE_THREADS),
         },
         # By default a run that is a second late is dropped, and the log says so at best.
@@ -88,6 +91,7 @@ class Clockwork:
         self._now = now
         self._beat_at = time.monotonic()
         self._busy: dict[Job, tuple[Entry, float]] = {}
+        self._numbers = itertools.count()
 
     def begin(self, timetable: Sequence[Entry], *, at_once: Callable[[Entry], bool]) -> None:
         """Start turning. Entries of which `at_once` is true run now, then by the timetable."""
@@ -100,7 +104,7 @@ class Clockwork:
         now = self._now()
         wanted = {str(entry.job) for entry in timetable}
         for job in self._scheduler.get_jobs():
-            if job.id not in wanted | {_BEAT}:
+            if job.id not in wanted | {_BEAT} and not job.id.startswith(_SOON):
                 self._scheduler.remove_job(job.id)
         for entry in timetable:
             trigger = _Coming(schedule.trigger(entry.when, zone=self._zone, begin=now))
@@ -115,6 +119,19 @@ class Clockwork:
                 next_run_time=first,
                 replace_existing=True,
             )
+
+    def soon(self, entry: Entry, turn: Turn) -> None:
+        """Let this run once in the entry's lane, when the lane is free.
+
+        Each has a name of its own: of one name, APScheduler drops what comes while it runs.
+        """
+        self._scheduler.add_job(
+            self._run,
+            args=(entry, turn),
+            id=f"{_SOON} {next(self._numbers)}",
+            executor=str(entry.lane),
+            next_run_time=self._now(),
+        )
 
     def alive(self) -> bool:
         """Whether its thread is there. APScheduler lets it die of what a job store raises."""
@@ -152,9 +169,9 @@ class Clockwork:
     def _beat(self) -> None:
         self._beat_at = time.monotonic()
 
-    def _run(self, entry: Entry) -> None:
+    def _run(self, entry: Entry, turn: Turn | None = None) -> None:
         self._busy[entry.job] = (entry, time.monotonic())
         try:
-            self._turn(entry)
+            (turn or self._turn)(entry)
         finally:
             del self._busy[entry.job]

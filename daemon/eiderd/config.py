@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +17,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from eiderd import environment, places, resources, schedule
-from eiderd.application_section import ApplicationSection
+from eiderd import resources, schedule
 from eiderd.errors import ConfigError
-from eiderd.section import AbsolutePath, Text, usable
-from eiderd.section import Section as _Section
-from eiderd.server_section import Server
-from eiderd.units import Duration, Size, size_between
+from eiderd.schema import matrices
+from eiderd.sections import environment, places
+from eiderd.sections.application import ApplicationSection
+from eiderd.sections.compact import CompactSection
+from eiderd.sections.heal import HealSection
+from eiderd.sections.nats import NatsSection
+from eiderd.sections.section import AbsolutePath, Text, usable
+from eiderd.sections.section import Section as _Section
+from eiderd.sections.server import Server
+from eiderd.units import Duration, Interval, Size, duration_between, size_between
 from eiderd.words import plain
 
 if TYPE_CHECKING:
@@ -33,15 +39,23 @@ _LARGEST_FILE = 1_000_000
 _LONGEST_SHOWN = 80
 
 Cron = Annotated[str, AfterValidator(schedule.checked_cron)]
+CronOrOff = Annotated[
+    str, AfterValidator(lambda line: line if line == "off" else schedule.checked_cron(line))
+]
 Count = Annotated[int, Field(ge=0, le=100_000)]
 RateLimit = Annotated[Size, size_between(10**6, 10**12)]
 BallastSize = Annotated[Size, size_between(10**6, 10**12)]
+Compatibility = Annotated[Text, AfterValidator(matrices.checked)]
+LookEvery = Annotated[Duration, duration_between(timedelta(seconds=1), timedelta(hours=1))]
 MemoryLimit = Annotated[Size, size_between(64 * 10**6, 10**12)]
 
 
 class Service(_Section):
     state: AbsolutePath = Field(
         Path("/var/lib/eiderd"), description="Where eiderd keeps its own files: mirror, scratch."
+    )
+    look_every: LookEvery = Field(
+        timedelta(minutes=1), description="How often the watchers look: 1s to 1h."
     )
 
 
@@ -50,6 +64,11 @@ class Database(_Section):
 
 
 class Mirror(_Section):
+    interval: Interval = Field(
+        timedelta(minutes=5),
+        description="How often the mirror is brought up to date between backups, and the schema "
+        'looked at in it; "never": only after backups. It gives way to whatever else eiderd does.',
+    )
     rate_limit: RateLimit | None = Field(
         None,
         description="At most this many bytes a second are read from the live database; from 1MB.",
@@ -118,6 +137,11 @@ class VerifySection(_Section):
         "30 4 * * sun",
         description="When every byte of every archive is read back and compared, as cron says it.",
     )
+    drill_schedule: CronOrOff = Field(
+        "0 5 1 * *",
+        description="When one backup, in turn, is restored into service.state for practice, so "
+        'that it is known how long a restore takes; as cron says it, or "off".',
+    )
 
 
 class ContentSection(_Section):
@@ -145,6 +169,11 @@ class ContentSection(_Section):
 class Schema(_Section):
     table: str = Field(
         "schema_migrations", description="The table whose highest version is the schema's version."
+    )
+    compatibility: Compatibility | None = Field(
+        None,
+        description="Which version of the application goes with which schema, DuckDB and NATS: a "
+        'file like the one that ships with eiderd, or "cartographus" for that one.',
     )
 
 
@@ -216,7 +245,10 @@ class Settings(BaseModel):
     schema_: Schema = Field(Schema(), alias="schema")
     engine: Engine = Engine()
     application: ApplicationSection = ApplicationSection()
+    compact: CompactSection = CompactSection()
     disk: DiskSection = DiskSection()
+    heal: HealSection = HealSection()
+    nats: NatsSection = NatsSection()
     server: Server = Server()
     log: Log = Log()
 
@@ -315,7 +347,12 @@ def _said(problem: Mapping[str, Any]) -> str:
             return f"{place} is not a setting{_suggestion(problem['loc'])}"
         case _:
             said = str(problem["msg"]).removeprefix("Value error, ")
-            return f"{place}: {said} (it is {_short(repr(problem['input']))})"
+            return f"{place}: {said} (it is {_short(_without_passwords(problem['input']))})"
+
+
+def _without_passwords(value: object) -> str:
+    """Return a value as it stands in the file, but for what a URL says of who logs in."""
+    return re.sub(r"//[^/\s]*@", "//***@", repr(value))
 
 
 def _short(text: str) -> str:

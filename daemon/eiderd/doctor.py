@@ -11,17 +11,16 @@ from rich.filesize import decimal
 
 from eiderd.health import Finding, Kind, Severity
 from eiderd.units import spoken
-from eiderd.words import many
+from eiderd.words import many, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from eiderd.evidence import (
-        ApplicationState,
+        ApplicationSeen,
         DatabaseSeen,
         EngineSeen,
         FolderSeen,
-        Health,
         ServiceSeen,
     )
 
@@ -199,11 +198,14 @@ def _of_holder(seen: DatabaseSeen) -> Check:
     return _well("lock", "nobody has the database open")
 
 
-def of_application(name: str, *, state: ApplicationState, health: Health) -> Check:
-    if health.well:
-        return _well("application", f"{name} is {state} and well: {health.why}")
-    said = f"{name} is {state}, and not well: {health.why}"
-    return _warning("application", said, "eider config show")
+def of_application(seen: ApplicationSeen) -> Check:
+    if seen.frozen:
+        said = f"{seen.name} is frozen: it does nothing until it is thawed"
+        return _warning("application", said, seen.to_thaw)
+    if seen.health is not None and seen.health.well:
+        return _well("application", f"{seen.name} is {seen.state} and well: {seen.health.why}")
+    why = f", and not well: {plain(seen.health.why)}" if seen.health else ""
+    return _warning("application", f"{seen.name} is {seen.state}{why}", seen.to_see_why)
 
 
 def of_no_application() -> Check:
@@ -319,7 +321,14 @@ def of_backups(
         yield _well("retention", ", ".join(f"{name} {value}" for name, value in meant.items()))
 
 
-_SAID_ALREADY: Final = {Kind.CLOCK_JUMPED, Kind.JOURNAL_UNWRITABLE, Kind.NO_VERIFIED_BACKUP}
+_SAID_ALREADY: Final = {
+    Kind.APPLICATION_DOWN,
+    Kind.APPLICATION_UNHEALTHY,
+    Kind.CLOCK_JUMPED,
+    Kind.EXCHANGE_UNFINISHED,
+    Kind.JOURNAL_UNWRITABLE,
+    Kind.NO_VERIFIED_BACKUP,
+}
 _MARKS: Final = {
     Severity.CRITICAL: Mark.PROBLEM,
     Severity.WARNING: Mark.WARNING,

@@ -38,7 +38,7 @@ _MEANINGS = {
     ExitCode.BUSY: "another run holds the lock",
     ExitCode.VERIFICATION_FAILED: "verification failed",
     ExitCode.NO_SPACE: "no space left",
-    ExitCode.SOURCE_UNAVAILABLE: "the database or its application cannot be reached",
+    ExitCode.SOURCE_UNAVAILABLE: "the database, its application or NATS cannot be reached",
     ExitCode.INTERRUPTED: "interrupted",
 }
 
@@ -138,6 +138,21 @@ class ApplicationFailed(EiderError):
     retry = True
 
 
+class BrokerUnavailable(EiderError):
+    """NATS cannot be reached, refuses the login, or does not do what it is asked.
+
+    `how` says which: unreachable, refused, timeout, lost, answer.
+    """
+
+    exit_code = ExitCode.SOURCE_UNAVAILABLE
+    fault = Fault.ENVIRONMENT
+    retry = True
+
+    def __init__(self, message: str, *, hint: str = "", how: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.how = how
+
+
 class ChildFailed(EiderError):
     """A child process of eiderd itself died, hung or spoke nonsense. `how` says which."""
 
@@ -172,6 +187,7 @@ KINDS: dict[str, type[EiderError]] = {
         SourceUnavailable,
         NotConverged,
         ApplicationFailed,
+        BrokerUnavailable,
         ChildFailed,
         Interrupted,
         Bug,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import enum
 
 
@@ -160,6 +161,22 @@ class Opened:
     peak_bytes: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """All objects of a database, by kind ("tables", "views" ...), with all that is said of each.
+
+    `stored_rows` counts the deleted ones that still take room, `blocks` those of the file.
+    """
+
+    engine: str
+    storage_version: str | None
+    block_bytes: int
+    blocks: int
+    blocks_free: int
+    stored_rows: int
+    objects: dict[str, tuple[dict[str, str | None], ...]]
+
+
 class ApplicationState(enum.StrEnum):
     """What is known of the application. A frozen one runs, and so does one that is stopping."""
 
@@ -175,6 +192,32 @@ class Health:
 
     well: bool
     why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """A process that holds the database and does not belong to the application."""
+
+    pid: int
+    said: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationSeen:
+    """One look at the application. `name` is what people call it.
+
+    `restarts` counts those that nobody asked for; None when nobody counts them. `health` is None
+    when it does not run or nothing tells. `to_see_why` and `to_thaw` are what a person types.
+    """
+
+    name: str
+    state: ApplicationState
+    health: Health | None = None
+    restarts: int | None = None
+    frozen: bool = False
+    stranger: Stranger | None = None
+    to_see_why: str = "eider doctor"
+    to_thaw: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +242,12 @@ class Exchange:
     staging: str | None
     restart: bool
     phase: str
+    format: int = 1
+
+    @property
+    def verb(self) -> str:
+        """What to type to finish it, or to undo it."""
+        return f"eider {self.kind if self.kind == 'compact' else 'restore'}"
 
 
 class Settled(enum.StrEnum):
@@ -273,3 +322,75 @@ class EngineSeen:
     bundled: bool
     problem: str
     spatial: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTaken:
+    """A stream of NATS in a backup. Whatever was published before `captured_at` is in it.
+
+    `method` is `snapshot` or `messages`: as the server packed it, or read one after the other.
+    """
+
+    stream: str
+    messages: int
+    first_seq: int
+    last_seq: int
+    bytes: int
+    consumers: int
+    method: str
+    captured_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMissing:
+    """A stream that a backup does without."""
+
+    stream: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsTaken:
+    """What became of the streams that were to be in a backup."""
+
+    taken: tuple[StreamTaken, ...] = ()
+    missing: tuple[StreamMissing, ...] = ()
+
+
+# What setup sees of this machine ----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A filesystem where backups could stand."""
+
+    mount: str
+    device: int
+    free_bytes: int
+    writable: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One file or folder on the way to the database: who may do what with it."""
+
+    path: str
+    is_folder: bool
+    mode: int
+    group: str
+    group_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The database and everything eiderd has to get through to read it.
+
+    `above` leads from the root to the folder, without it. `files` are the database and its WALs.
+    """
+
+    path: str
+    bytes: int
+    device: int
+    above: tuple[Standing, ...]
+    folder: Standing
+    files: tuple[Standing, ...]

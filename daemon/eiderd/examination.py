@@ -18,6 +18,7 @@ from eiderd.evidence import EngineSeen
 from eiderd.health import Kind
 from eiderd.lookout import look_around
 from eiderd.outside import environments, looks
+from eiderd.outside.application import looking
 
 if TYPE_CHECKING:
     import datetime
@@ -176,5 +177,5 @@ class _Examination:
     def _of_application(self) -> Iterable[Check]:
         if self._settings.application.kind == "none":
             return (doctor.of_no_application(),)
-        it = self._app.application()
-        return (doctor.of_application(it.name(), state=it.state(), health=it.health()),)
+        database = self._settings.database.path
+        return (doctor.of_application(looking.look(self._app.application(), database=database)),)

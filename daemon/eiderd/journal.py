@@ -17,8 +17,8 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from eiderd import memory
-from eiderd.errors import EiderError
+from eiderd import heal_memory, memory
+from eiderd.errors import EiderError, StoreUnavailable
 from eiderd.memory import Memory
 from eiderd.model import Job, Run, RunOutcome
 from eiderd.outside.lines import Lines
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from eiderd.health import Finding
+    from eiderd.healing import Decision, Pause
+    from eiderd.health import Finding, Name
+    from eiderd.model import Drilled
     from eiderd.outside.clock import Reading
 
 _LONGEST: Final = 1 << 20  # bytes, until it is shortened
 _LONGEST_TEXT: Final = 2000
 _MOST_UNWRITTEN: Final = 10_000
 _JUMP: Final = datetime.timedelta(minutes=5)
+_DIED: Final = "its process was killed, or the machine went down"
 
 
 class Who(Protocol):
@@ -71,6 +74,8 @@ class Journal:
                 self._memory.read(lines)
             except EiderError as error:
                 self.trouble = error
+            if self._memory.format > memory.FORMAT:
+                self.trouble = self._newer()
             yield self._memory
 
     def running(self) -> list[Run]:
@@ -139,6 +144,13 @@ class Journal:
     def pruned(self, *, backups: int, size: int) -> None:
         self._tell({"word": "pruned", "backups": backups, "bytes": size})
 
+    def froze(self, *, seconds: float) -> None:
+        """Record that the application was held still for a backup."""
+        self._tell({"word": "froze", "seconds": round(seconds, 4)})
+
+    def drilled(self, drill: Drilled) -> None:
+        self._tell(memory.drilled(drill))
+
     def raised(self, finding: Finding, *, at: datetime.datetime) -> None:
         self._tell({"word": "raised", "at": at.isoformat(), **_name(finding)})
 
@@ -148,6 +160,38 @@ class Journal:
     def disk(self, samples: list[Any]) -> None:
         self._tell({"word": "disk", "samples": samples})
 
+    # Healing
+
+    def healing(self, job: Job, name: Name, *, at: datetime.datetime, why: str) -> None:
+        """Record that a repair is about to be tried: one whose process is killed was tried too."""
+        self._heal("healing", job, at=at, kind=name[0], subject=name[1], why=why[:_LONGEST_TEXT])
+
+    def healed(self, job: Job, *, at: datetime.datetime, outcome: RunOutcome, why: str) -> None:
+        """Record how the run ended. Whether it helped is not for the run to say."""
+        self._heal("healed", job, at=at, outcome=outcome, why=why[:_LONGEST_TEXT])
+
+    def confirmed(self, job: Job, name: Name, *, at: datetime.datetime) -> None:
+        """Record that the check finds it no more."""
+        self._heal("confirmed", job, at=at, kind=name[0], subject=name[1])
+
+    def stopped(self, job: Job, *, at: datetime.datetime) -> None:
+        self._heal("stopped", job, at=at)
+
+    def going_on(self, job: Job, *, at: datetime.datetime) -> None:
+        self._heal("going_on", job, at=at)
+
+    def _heal(self, word: str, job: Job, *, at: datetime.datetime, **more: str) -> None:
+        self._tell({"word": word, "job": job, "at": at.isoformat(), **more})
+
+    def decided(self, decisions: tuple[Decision, ...]) -> None:
+        self._tell(heal_memory.decided(decisions))
+
+    def paused(self, pause: Pause) -> None:
+        self._tell(heal_memory.paused(pause))
+
+    def resumed(self, *, at: datetime.datetime) -> None:
+        self._tell({"word": "resumed", "at": at.isoformat()})
+
     def begin_service(self, *, at: datetime.datetime) -> list[Run]:
         """Record that the service begins, and the end of every run whose process is gone.
 
@@ -155,9 +199,11 @@ class Journal:
         """
         with self.memory() as known:
             died = [run for run, who in known.open.values() if not self._is_alive(who)]
+            tried = known.heal.at_work
         for run in died:
-            self.end(run, at=at, seconds=0.0, outcome=RunOutcome.DIED,
-                     why="its process was killed, or the machine went down")  # fmt: skip
+            self.end(run, at=at, seconds=0.0, outcome=RunOutcome.DIED, why=_DIED)
+        if tried:  # only a service heals, and there is one: that try has nobody any more
+            self.healed(tried.job, at=at, outcome=RunOutcome.DIED, why=_DIED)
         if self._lines.length > _LONGEST:
             self._shorten(at=at)
         self._tell({"word": "service", "at": at.isoformat(), "who": self._me})
@@ -183,9 +229,19 @@ class Journal:
         self._tell({"word": "clock", "by_seconds": jump.total_seconds(), **told})
         return jump
 
+    def _newer(self) -> StoreUnavailable:
+        path = self._lines.path
+        return StoreUnavailable(
+            f"a newer eiderd wrote the journal {path} (format {self._memory.format}): "
+            "this one adds nothing to it",
+            hint=f"Install the newer eiderd again, or begin a new one: mv {path} {path}.newer",
+        )
+
     def _shorten(self, *, at: datetime.datetime) -> None:
         def make() -> list[bytes]:
             with self.memory() as known:
+                if known.format > memory.FORMAT:
+                    raise self._newer()
                 return [_line(document) for document in known.shortened(at=at)]
 
         try:
@@ -199,6 +255,9 @@ class Journal:
     def _append(self, make: Callable[[], dict[str, Any]]) -> None:
         with self._lines.guard:
             try:
+                with self.memory() as known:
+                    if known.format > memory.FORMAT:
+                        raise self._newer()
                 self._lines.append(lambda: b"\n".join((*self._unwritten, _line(make()))))
             except EiderError as error:
                 self.trouble = error

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from eiderd import catalog, content, room
-from eiderd.errors import ConfigError, EiderError, VerificationFailed
+from eiderd.errors import ConfigError, EiderError, SourceUnavailable, VerificationFailed
+from eiderd.evidence import StreamsTaken
 from eiderd.jobs import mirror as mirror_job
 from eiderd.jobs import verify as verify_job
 from eiderd.model import State
-from eiderd.outside import archive, copier, duckdb_file, engine, files, filesystem
+from eiderd.outside import archive, copier, duckdb_file, engine, files, filesystem, swap
 from eiderd.outside.application import MOST_FROZEN_SECONDS, application_of, hold
+from eiderd.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -76,9 +78,29 @@ class Kit:
                     return (catalog.recorded(self.directory, brief.id),)
         return ()
 
+    def _refuse_half_a_database(self) -> None:
+        """Raise SourceUnavailable while the files of the database are exchanged only in part."""
+        begun = swap.unfinished(self.settings.database.path)
+        if begun and not swap.is_whole(begun):
+            raise SourceUnavailable(
+                f"a {begun.kind} of the database ({plain(begun.what)}) did not end: what stands "
+                "there now, if anything, is not the database",
+                hint=f"Finish or undo it first: {begun.verb}",
+            )
+
     def _refresh(self, *, thorough: bool) -> Outcome[Captured]:
+        self._refuse_half_a_database()
+        double_collect = self._double_collect(thorough=thorough)
+        ladder: list[mirror_job.Step] = [double_collect]
+        if self.settings.application.allow_freeze:
+            ladder.append(functools.partial(self._refresh_frozen, double_collect))
+        if self.settings.application.allow_stop:
+            ladder.append(functools.partial(self._refresh_stopped, double_collect))
+        return mirror_job.run(ladder=ladder)
+
+    def _double_collect(self, *, thorough: bool) -> functools.partial[Captured]:
         mirror = self.settings.mirror
-        double_collect = functools.partial(
+        return functools.partial(
             copier.refresh,
             source=self.settings.database.path,
             mirror=self._state / "mirror",
@@ -89,12 +111,6 @@ class Kit:
             deadline_seconds=self._deadline,
             progress=self._phase("copy"),
         )
-        ladder: list[mirror_job.Step] = [double_collect]
-        if self.settings.application.allow_freeze:
-            ladder.append(functools.partial(self._refresh_frozen, double_collect))
-        if self.settings.application.allow_stop:
-            ladder.append(functools.partial(self._refresh_stopped, double_collect))
-        return mirror_job.run(ladder=ladder)
 
     def _refresh_frozen(self, refresh: Callable[..., Captured]) -> Captured:
         words = self._application_words()
@@ -126,14 +142,40 @@ class Kit:
             "timeout_seconds": wanted.timeout.total_seconds(),
         }
 
+    def _streams(self, *, folder: Path) -> StreamsTaken:
+        """Take the streams that belong into a backup into `folder`. What is missing is said."""
+        section = self.settings.nats
+        if not section.urls or not section.backup:
+            return StreamsTaken()
+        from eiderd.broker import streams as streams_app  # noqa: PLC0415  (with NATS only: it takes megabytes)
+
+        return streams_app.captured(
+            section,
+            folder=folder,
+            most_bytes=room.spare(self.needs(), critical_bytes=self.settings.disk.critical),
+            deadline_seconds=self._deadline,
+            progress=self._phase("streams"),
+        )
+
     def _pack(
-        self, *, target: Path, captured: Captured, manifest: Mapping[str, object], mirror: Path
+        self,
+        *,
+        target: Path,
+        captured: Captured,
+        manifest: Mapping[str, object],
+        mirror: Path,
+        streams: Path,
     ) -> Packed:
         owner = self.settings.database.path.stat()
         extras = extras_of(self.settings.backup.include)
         members = [(mirror / name, name) for name in captured.files]
         with files.copied_aside(extras, folder=target.parent / "files") as copies:
             members += [(copy, f"{archive.EXTRA_FOLDER}{path}") for path, copy in copies]
+            members += [
+                (file, f"{archive.STREAM_FOLDER}/{file.relative_to(streams)}")
+                for file in sorted(streams.rglob("*"))
+                if file.is_file()
+            ]
             return copier.pack(
                 target=target,
                 members=members,
@@ -152,6 +194,8 @@ class Kit:
         members: tuple[Member, ...] | None,
         id_: str | None,
         beside: Mapping[str, Any] | None = None,
+        into: Path | None = None,
+        wanted: Mapping[str, int] | None = None,
     ) -> Checked:
         return copier.check(
             archive=archive,
@@ -159,6 +203,8 @@ class Kit:
             expected_members=members,
             expected_id=id_,
             beside=beside,
+            into=into,
+            wanted=wanted,
             most_bytes=None if members else files.free_bytes(existing(self._state)),
             deadline_seconds=self._deadline,
             progress=self._phase("check"),

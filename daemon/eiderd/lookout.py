@@ -8,26 +8,32 @@ from typing import TYPE_CHECKING, Final
 from eiderd import catalog, retention, self_findings
 from eiderd.app import App
 from eiderd.board import Board, Stock
+from eiderd.broker.watch import NatsWatch
 from eiderd.errors import Bug, EiderError
 from eiderd.frame import frame_of
 from eiderd.growth import Samples
+from eiderd.healer import Healer
 from eiderd.health import Finding, Kind, Severity
 from eiderd.jobs import ballast as ballast_job
-from eiderd.model import Job
-from eiderd.outside import clock, filesystem
+from eiderd.model import Ending, Job, Outcome
+from eiderd.outside import clock, filesystem, swap
+from eiderd.outside.application import looking
+from eiderd.schema.watch import SchemaWatch
 from eiderd.status import Place, Service
-from eiderd.watch import content, disk, freshness
+from eiderd.watch import application, content, disk, exchange, freshness
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from eiderd.config import Settings
-    from eiderd.model import Brief, Outcome
+    from eiderd.model import Brief
     from eiderd.status import Status
 
-WATCHERS: Final = (Job.FRESHNESS, Job.DISK, Job.CONTENT)
+WATCHERS: Final = (
+    Job.FRESHNESS, Job.DISK, Job.CONTENT, Job.APPLICATION, Job.NATS, Job.SCHEMA, Job.EXCHANGE,
+)  # fmt: skip
+_STOPS_IT: Final = (Job.RESTORE, Job.COMPACT)
 _SAVED_EVERY: Final = datetime.timedelta(hours=1)
-_BALLAST: Final = ".ballast"
 
 
 class Lookout:
@@ -36,11 +42,16 @@ class Lookout:
     def __init__(self, *, app: App, board: Board) -> None:
         self.app = app
         self._board = board
+        self.healer = Healer(board)
+        self._schema = SchemaWatch(app=app, board=board)
+        self._nats = NatsWatch(app=app, board=board)
         with app.journal.memory() as known:
             saved = dict(known.samples)
         self._samples = {place: Samples.from_json(saved.get(place)) for place in Place}
         self._saved_at: datetime.datetime | None = None
         self._recorded_of = ""
+        self._unfinished: tuple[Finding, ...] = ()
+        self._known = application.FIRST_OF_MANY if board.records else application.NOTHING
 
     def look(self, job: Job, *, at: datetime.datetime) -> tuple[Finding, ...]:
         """Let one watcher look. Raise what it raises."""
@@ -48,15 +59,26 @@ class Lookout:
             Job.FRESHNESS: self._freshness,
             Job.DISK: self._disk,
             Job.CONTENT: self._content,
+            Job.MIRROR: self._mirror,
+            Job.SCHEMA: lambda moment: self._schema.look(self.app, at=moment),
+            Job.APPLICATION: self._application,
+            Job.EXCHANGE: self._exchange,
+            Job.NATS: lambda moment: self._nats.look(self.app, at=moment),
+            Job.HEAL: self._heal,
         }[job](at)
+
+    def _heal(self, at: datetime.datetime) -> tuple[Finding, ...]:
+        return self.healer.look(self.app, at=at)
 
     def ballast(self) -> Outcome[int]:
         """Keep the ballast, or release it when the disk is critically full."""
+        if self.healer.pause(self.app, at=clock.now()):
+            return Outcome(ending=Ending.NOTHING_TO_DO, value=0, why="healing is paused")
         settings = self.app.settings.disk
         return ballast_job.run(
             disk=next((one for one in self._board.disks if one.place is Place.BACKUPS), None),
             size=settings.ballast,
-            path=self.app.directory / _BALLAST,
+            path=self.app.directory / ballast_job.NAME,
             critical_bytes=settings.critical,
             found=filesystem.ballast_at,
             allocate=filesystem.make_ballast,
@@ -99,6 +121,7 @@ class Lookout:
             frozen=plan.frozen,
             tables=tables,
             application_frozen_seconds=frozen_seconds,
+            removable=len(plan.remove),
             database_bytes=filesystem.file_bytes(live) if live else 0,
             wal_bytes=filesystem.file_bytes(live.with_name(f"{live.name}.wal")) if live else 0,
         )
@@ -123,9 +146,41 @@ class Lookout:
         rows = {name: table.rows for name, table in backup.content.tables.items()}
         return rows, backup.consistency.frozen_seconds
 
+    def _mirror(self, at: datetime.datetime) -> tuple[Finding, ...]:
+        """Keep the mirror up with the database. What is seen in it, the schema's watcher says."""
+        if self._live():
+            self._schema.follow(self.app, at=at)
+        return ()
+
     def _content(self, _at: datetime.datetime) -> tuple[Finding, ...]:
         stock = self._board.stock
         return content.run(briefs=stock.backups, unreadable=stock.unreadable, frozen=stock.frozen)
+
+    def _application(self, at: datetime.datetime) -> tuple[Finding, ...]:
+        wanted = self.app.settings.application
+        database = self._live()
+        if (wanted.kind == "none" and not wanted.health_url) or database is None:
+            self._board.application = None
+            return ()
+        if any(self._is_stopped_by(run.job) for run in self.app.journal.running()):
+            return ()  # what is seen now is our own doing
+        seen = looking.look(self.app.application(), database=database)
+        self._board.application = seen
+        found, self._known = application.run(now=at, seen=seen, known=self._known)
+        return found
+
+    def _exchange(self, _at: datetime.datetime) -> tuple[Finding, ...]:
+        if database := self._live():
+            self._unfinished = exchange.run(
+                look=lambda: swap.unfinished(database),
+                is_whole=swap.is_whole,
+                is_at_work=lambda: any(run.job in _STOPS_IT for run in self.app.journal.running()),
+            )
+        return self._unfinished  # of a disk that gives no answer, what was known
+
+    def _is_stopped_by(self, job: Job) -> bool:
+        allowed = self.app.settings.application.allow_stop
+        return job in _STOPS_IT or (job is Job.BACKUP and allowed)
 
     def _disk(self, at: datetime.datetime) -> tuple[Finding, ...]:
         settings = self.app.settings
@@ -137,7 +192,7 @@ class Lookout:
                 Place.STATE: settings.service.state,
             },
             look=filesystem.look,
-            ballast_there=lambda: filesystem.is_there(self.app.directory / _BALLAST),
+            ballast_there=lambda: filesystem.is_there(self.app.directory / ballast_job.NAME),
             samples=self._samples,
             limits=disk.Limits(
                 warn=settings.disk.warn,
@@ -179,6 +234,7 @@ def look_around(settings: Settings, *, at: datetime.datetime, zone: datetime.tzi
         is_clock_doubtful=app.journal.is_clock_doubtful(clock.reading()),
     )
     board.report("journal", found, at=at)
+    board.report(str(Job.HEAL), lookout.look(Job.HEAL, at=at), at=at)  # by what the others found
     return board.status(at=at)
 
 

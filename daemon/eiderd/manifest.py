@@ -19,6 +19,7 @@ LARGEST: Final = 64 << 20  # bytes; what is larger is none
 _ID: Final = re.compile(r"\d{8}-\d{6}(-[1-9]\d*)?")
 _SEAL: Final = b',\n "seal": "'
 _NOW: Final = f'{{\n "format": {FORMAT},\n'.encode()  # how one of the present format begins
+_FORMAT: Final = re.compile(rb'\{\s*"format":\s*(\d{1,9})\b')
 _TABLES: Final = b',\n  "tables": {'  # of the content, the last of what a brief has
 _BACKUP: Final = TypeAdapter(Backup)
 _BRIEF: Final = TypeAdapter(Brief)
@@ -57,14 +58,14 @@ def sealed(backup: Backup) -> bytes:
 
 def believe(data: bytes, *, id_: str) -> Backup | Unreadable:
     """Parse a manifest, unless anything about it is odd."""
+    said = _FORMAT.match(data)
+    if said and int(said[1]) > FORMAT:  # first of all: its seal may be another, too
+        problem = f"a newer eiderd wrote it (format {int(said[1])})"
+        return _doubt(data, id_=id_, problem=problem)
     body = _unsealed(data)
     if body is None:
         return _doubt(data, id_=id_, problem="its manifest was changed: the seal does not fit")
-    backup = _parsed(_BACKUP, data, id_=id_)
-    if isinstance(backup, Backup) and backup.format > FORMAT:
-        problem = f"a newer eiderd wrote it (format {backup.format})"
-        return _doubt(data, id_=id_, problem=problem)
-    return backup
+    return _parsed(_BACKUP, data, id_=id_)
 
 
 def believe_brief(data: bytes, *, id_: str) -> Brief | Unreadable:
@@ -90,10 +91,12 @@ def brief_of(backup: Backup) -> Brief:
         pinned=backup.pinned,
         note=backup.note,
         proof=backup.proof,
+        nats_missing=backup.nats_missing,
         content=BriefContent(
             verdict=content.verdict,
             reasons=content.reasons,
             schema_version=content.schema_version,
+            schema_digest=content.schema_digest,
         ),
     )
 

@@ -1,7 +1,9 @@
 """What the journal's lines amount to: last runs, totals, findings, clock and disk. Pure.
 
 A journal is a list of JSON documents, each with a `word` that says what it tells. A word that this
-version does not know is passed over, so that a downgrade still reads what it can.
+version does not know, or a name in one, is passed over and kept for the version that does, so that
+a downgrade still reads what it can. A `format` above FORMAT means that nothing here can be sure of
+what the rest means.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ import json
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
+from eiderd import heal_memory
+from eiderd.heal_memory import HealMemory
 from eiderd.health import Kind, Name
-from eiderd.model import Job, Run, RunOutcome
+from eiderd.model import FROZEN_BOUNDS, Drilled, Job, Run, RunOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FORMAT: Final = 1
 _RECENT: Final = 200
+_MOST_STRANGE: Final = 1000
 _STEADY: Final = datetime.timedelta(hours=24)
 
 
@@ -38,22 +43,37 @@ class Memory:
     missed: Counter[Job] = dataclasses.field(default_factory=Counter)
     pruned_backups: int = 0
     pruned_bytes: int = 0
+    frozen: Counter[float] = dataclasses.field(default_factory=Counter)  # by their upper bound
+    frozen_seconds: float = 0.0
+    drilled: Drilled | None = None
     findings: dict[Name, datetime.datetime] = dataclasses.field(default_factory=dict)
     samples: list[Any] = dataclasses.field(default_factory=list)
+    heal: HealMemory = dataclasses.field(default_factory=HealMemory)
     service: tuple[datetime.datetime, str] | None = None
     jumped: tuple[datetime.datetime, str, float] | None = None  # when, in which boot, how long up
     first: datetime.datetime | None = None  # when anything was ever recorded
     latest: datetime.datetime | None = None
+    format: int = FORMAT
+    strange: deque[dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: deque(maxlen=_MOST_STRANGE)
+    )
 
     def read(self, lines: Iterable[bytes]) -> None:
         """Take in lines. What is no line of a journal is passed over: it may have been torn."""
         for line in lines:
             try:
                 document = json.loads(line)
-                told = getattr(self, f"_{document['word']}", None)
-                if told:
-                    told(document)
-            except (ValueError, KeyError, TypeError, AttributeError):
+                word = document["word"]
+                self.format = max(self.format, int(document.get("format", FORMAT)))
+                heals = word in heal_memory.WORDS
+                told = self.heal.read if heals else getattr(self, f"_{word}", self.strange.append)
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+                continue
+            try:
+                told(document)
+            except ValueError:  # a name that only a newer version knows
+                self.strange.append(document)
+            except (KeyError, TypeError, AttributeError, OverflowError):
                 continue
 
     def is_clock_doubtful(self, *, at: datetime.datetime, boot: str, up: float) -> bool:
@@ -67,6 +87,7 @@ class Memory:
     # One method for each word ------------------------------------------------------------------
 
     def _began(self, told: dict[str, Any]) -> None:
+        self.last_number = max(self.last_number, int(told["number"]))  # also of an unknown job
         run = Run(
             number=int(told["number"]),
             job=Job(told["job"]),
@@ -75,7 +96,6 @@ class Memory:
             pid=int(str(told["who"]).partition(":")[0]),
         )
         self.open[run.number] = (run, str(told["who"]))
-        self.last_number = max(self.last_number, run.number)
         self._seen(told)
 
     def _ended(self, told: dict[str, Any]) -> None:
@@ -115,6 +135,21 @@ class Memory:
         self.pruned_backups += int(told["backups"])
         self.pruned_bytes += int(told["bytes"])
 
+    def _froze(self, told: dict[str, Any]) -> None:
+        seconds = float(told["seconds"])
+        self.frozen[next(bound for bound in FROZEN_BOUNDS if seconds <= bound)] += 1
+        self.frozen_seconds += seconds
+
+    def _frozen(self, told: dict[str, Any]) -> None:
+        """All of them so far, in a journal that was made shorter."""
+        self.frozen.update({float(bound): int(count) for bound, count in told["counts"].items()})
+        self.frozen_seconds += float(told["seconds"])
+
+    def _drilled(self, told: dict[str, Any]) -> None:
+        self.drilled = Drilled(
+            at=_time(told["at"]), seconds=float(told["seconds"]), backup=str(told["backup"])
+        )
+
     def _raised(self, told: dict[str, Any]) -> None:
         self.findings[Kind(told["kind"]), str(told["subject"])] = _time(told["at"])
 
@@ -131,6 +166,7 @@ class Memory:
     def _clock(self, told: dict[str, Any]) -> None:
         self.jumped = (_time(told["at"]), str(told["boot"]), float(told["up"]))
         self.latest = _time(told["at"])  # from here on this clock is believed
+        self.heal.clock_moved(datetime.timedelta(seconds=float(told.get("by_seconds", 0))))
 
     def _seen(self, told: dict[str, Any]) -> None:
         at = _time(told["at"])
@@ -143,10 +179,11 @@ class Memory:
         self.last_number = int(told["number"])
         self.first = _time(told["first"])
         for job, outcome, count in told["runs"]:
-            self.runs[Job(job), RunOutcome(outcome)] = int(count)
-        self.seconds.update({Job(job): value for job, value in told["seconds"].items()})
-        self.missed.update({Job(job): int(value) for job, value in told["missed"].items()})
-        self.failures.update({Job(job): int(value) for job, value in told["failures"].items()})
+            if job in _JOBS and outcome in _OUTCOMES:
+                self.runs[Job(job), RunOutcome(outcome)] = int(count)
+        self.seconds.update(_of_known(told["seconds"]))
+        self.missed.update(_of_known(told["missed"]))
+        self.failures.update(_of_known(told["failures"]))
         self.pruned_backups, self.pruned_bytes = map(int, told["pruned"])
         self._seen(told)
 
@@ -182,14 +219,28 @@ class Memory:
         if self.service:
             when, who = self.service
             told.append({"word": "service", "at": when.isoformat(), "who": who})
+        counts = {str(bound): count for bound, count in self.frozen.items()}
+        told.append({"word": "frozen", "counts": counts, "seconds": self.frozen_seconds})
+        if self.drilled:
+            told.append(drilled(self.drilled))
         told += [
             {"word": "raised", "at": when.isoformat(), "kind": kind, "subject": subject}
             for (kind, subject), when in self.findings.items()
         ]
         told.append({"word": "disk", "samples": self.samples})
+        told += self.heal.shortened()
+        told += self.strange  # not ours to forget
         told += [{"word": "run", "run": _said(kept[number])} for number in sorted(kept)]
         told += [began(run, who=who) for run, who in self.open.values()]
         return told
+
+
+_JOBS: Final = frozenset(Job)
+_OUTCOMES: Final = frozenset(RunOutcome)
+
+
+def _of_known(counts: dict[str, Any]) -> dict[Job, Any]:
+    return {Job(job): value for job, value in counts.items() if job in _JOBS}
 
 
 def began(run: Run, *, who: str) -> dict[str, Any]:
@@ -201,6 +252,16 @@ def began(run: Run, *, who: str) -> dict[str, Any]:
         "at": run.began_at.isoformat(),
         "planned_at": run.planned_at.isoformat() if run.planned_at else None,
         "who": who,
+    }
+
+
+def drilled(drill: Drilled) -> dict[str, Any]:
+    """Return what the journal says of a backup that was restored to see that it can be."""
+    return {
+        "word": "drilled",
+        "at": drill.at.isoformat(),
+        "seconds": drill.seconds,
+        "backup": drill.backup,
     }
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import math
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from eiderd.evidence import Damage, Member, TableContent
+from eiderd.evidence import Damage, Member, StreamMissing, StreamTaken, TableContent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FORMAT = 1  # of the manifest; a newer one is refused, an older one is read
+# Of the histogram of how long the application was held still, in seconds.
+FROZEN_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, math.inf)
 
 Value = TypeVar("Value")
 
@@ -83,7 +86,10 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The highest level that holds, with counts as evidence."""
+    """The highest level that holds, with counts as evidence.
+
+    `seconds` is how long the engine took to read it; of a drill, how long the whole restore took.
+    """
 
     level: Level
     at: datetime.datetime
@@ -117,7 +123,10 @@ class Content:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """One backup, as its manifest says. `bytes` and `sha256` are those of the archive."""
+    """One backup, as its manifest says. `bytes` and `sha256` are those of the archive.
+
+    `nats` are the streams in it, `nats_missing` those that it had to do without.
+    """
 
     format: int = FORMAT
     id: str
@@ -132,6 +141,8 @@ class Backup:
     source: Source
     consistency: Consistency
     proof: Proof
+    nats: tuple[StreamTaken, ...] = ()
+    nats_missing: tuple[StreamMissing, ...] = ()
     content: Content
     members: tuple[Member, ...]
     eiderd: str
@@ -158,6 +169,7 @@ class BriefContent:
     verdict: ContentVerdict | None = None
     reasons: tuple[str, ...] = ()
     schema_version: int | None = None
+    schema_digest: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +185,7 @@ class Brief:
     pinned: bool = False
     note: str = ""
     proof: Proof
+    nats_missing: tuple[StreamMissing, ...] = ()
     content: BriefContent = BriefContent()
 
     @property
@@ -186,6 +199,15 @@ Noun = TypeVar("Noun", Backup, Brief)
 def newest_verified(backups: Sequence[Noun]) -> Noun | None:
     """Given backups by sequence number, oldest first, return the newest that counts."""
     return next((backup for backup in reversed(backups) if backup.verified), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Drilled:
+    """The last backup that was restored for practice, and how long that took."""
+
+    at: datetime.datetime
+    seconds: float
+    backup: str
 
 
 class Ending(enum.StrEnum):
@@ -212,15 +234,28 @@ class Job(enum.StrEnum):
     BACKUP = "backup"
     PRUNE = "prune"
     VERIFY = "verify"
+    DRILL = "drill"
     PIN = "pin"
     UNPIN = "unpin"
     ACCEPT = "accept"
     BALLAST = "ballast"
     RESTORE = "restore"
     RESCUE = "rescue"
+    COMPACT = "compact"
+    QUARANTINE = "quarantine"
+    CLEAN = "clean"
     FRESHNESS = "freshness"
     DISK = "disk"
     CONTENT = "content"
+    MIRROR = "mirror"
+    SCHEMA = "schema"
+    HEAL = "heal"
+    APPLICATION = "application"
+    EXCHANGE = "exchange"
+    NATS = "nats"
+    ENSURE = "ensure"
+    NATS_RESTORE = "nats_restore"
+    MIGRATE = "migrate"
 
 
 class RunOutcome(enum.StrEnum):

@@ -5,10 +5,11 @@ A copy is a backup only when it has been restored once and its content was read.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from eiderd.evidence import Checked, Damage, Opened
-from eiderd.model import Content, Failure, Level, Proof, State
+from eiderd.model import Backup, Content, ContentVerdict, Failure, Level, Proof, State
 
 if TYPE_CHECKING:
     import datetime
@@ -83,6 +84,25 @@ def content_of(opened: Opened) -> Content:
         fingerprint_kind=opened.fingerprint_kind,
         tables=opened.tables,
     )
+
+
+def recorded(backup: Backup, verdict: Proof, opened: Opened | None) -> Backup:
+    """Return the backup as it is known now. A look that went less deep takes nothing back."""
+    known = backup.proof
+    # Also why it did not get further stays known, until something gets at least so far again.
+    reached = known.failure.level if known.failure else known.level
+    if verdict.failure is None and verdict.level < reached:
+        return backup
+    state: State = State.VERIFIED
+    if verdict.level < Level.RESTORE:
+        state = state_of(verdict) if verdict.failure else backup.state
+    suspect = State.SUSPECT is backup.state or backup.content.verdict is ContentVerdict.SUSPECT
+    if suspect and state is not State.CORRUPT:
+        state = State.SUSPECT  # only a person takes that back, no proof does
+    content = backup.content
+    if opened and opened.tables and not content.tables:
+        content = content_of(opened)
+    return dataclasses.replace(backup, proof=verdict, state=state, content=content)
 
 
 def explain(proof: Proof) -> tuple[str, str]:

@@ -24,6 +24,11 @@ def rules() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yml"))}
 
 
+def compatibility() -> Path:
+    """Return the matrix that ships with eiderd: that of Cartographus."""
+    return _first(_PACKAGE / "compatibility.toml", _CHECKOUT / "config" / "compatibility.toml")
+
+
 def runbooks() -> Path:
     """Return the folder of the runbooks."""
     return _first(_PACKAGE / "runbook_texts", _CHECKOUT / "config" / "runbooks")
@@ -32,3 +37,8 @@ def runbooks() -> Path:
 def demo() -> Path:
     """The script of the demo; the imitation of Cartographus that it runs stands beside it."""
     return _first(_PACKAGE / "demo", _CHECKOUT / "packaging" / "demo") / "demo.py"
+
+
+def units() -> Path:
+    """Return the folder of what an installation gives to systemd and polkit."""
+    return _first(_PACKAGE / "systemd", _CHECKOUT / "systemd")

@@ -96,16 +96,33 @@ def for_archive(*, source_bytes: int, earlier: Backup | None) -> int:
     return min(source_bytes, int(source_bytes * earlier.bytes / whole * _MARGIN))
 
 
-def ensure(needs: Iterable[Need], *, critical_bytes: int) -> None:
-    """Raise NoSpace when what is needed does not fit beside the reserve."""
+def spare(needs: Iterable[Need], *, critical_bytes: int) -> int:
+    """Return how large a thing may be that is written once more to each of these folders."""
+    by_device: dict[int, list[Need]] = {}
+    for need in needs:
+        by_device.setdefault(need.disk.device, []).append(need)
+    left = [
+        (
+            together[0].disk.free_bytes
+            - reserve(together[0].disk.total_bytes, critical_bytes=critical_bytes)
+            - sum(need.bytes for need in together)
+        )
+        // len(together)
+        for together in by_device.values()
+    ]
+    return max(0, min(left, default=0))
+
+
+def ensure(needs: Iterable[Need], *, critical_bytes: int, what: str = "a backup") -> None:
+    """Raise NoSpace when what is needed for `what` does not fit beside the reserve."""
     by_device: dict[int, list[Need]] = {}
     for need in needs:
         by_device.setdefault(need.disk.device, []).append(need)
     for together in by_device.values():
-        _ensure_one(together, critical_bytes=critical_bytes)
+        _ensure_one(together, critical_bytes=critical_bytes, what=what)
 
 
-def _ensure_one(needs: list[Need], *, critical_bytes: int) -> None:
+def _ensure_one(needs: list[Need], *, critical_bytes: int, what: str) -> None:
     wanted = sum(need.bytes for need in needs)
     disk = needs[0].disk
     kept = reserve(disk.total_bytes, critical_bytes=critical_bytes)
@@ -113,7 +130,7 @@ def _ensure_one(needs: list[Need], *, critical_bytes: int) -> None:
         return
     folders = [str(need.folder) for need in needs if need.bytes]
     raise NoSpace(
-        f"no space for a backup: it needs about {decimal(wanted)} in "
+        f"no space for {what}: it needs about {decimal(wanted)} in "
         f"{plain(' and '.join(folders))}, where {decimal(disk.free_bytes)} are free and "
         f"{decimal(kept)} of them are kept in reserve",
         hint="See what may go: eider prune --dry-run, and what is there: "

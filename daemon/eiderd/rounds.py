@@ -5,27 +5,45 @@ A job that fails, and a watcher that raises, stop nothing but themselves.
 
 from __future__ import annotations
 
+import datetime
 import functools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from eiderd import schedule
 from eiderd.errors import EiderError
+from eiderd.heal import actions
+from eiderd.healer import summary
 from eiderd.lookout import WATCHERS, Lookout, blind
+from eiderd.maintenance import delegated
 from eiderd.model import Ending, Job, Level, Outcome, RunOutcome, newest_verified
 from eiderd.outside import clock
-from eiderd.schedule import Lane
+from eiderd.schedule import Entry, Lane
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Callable
 
     from eiderd.app import App
     from eiderd.board import Board
-    from eiderd.schedule import Entry
+    from eiderd.healing import Decision
 
-_AFTER_A_CHANGE: Final = (Job.FRESHNESS, Job.CONTENT)
+_AFTER_A_CHANGE: Final = (Job.FRESHNESS, Job.CONTENT, Job.SCHEMA)
+
+
+# What a repair that was done leads to, as the timetable has it after a backup.
+_THEN: Final = {Job.BACKUP: (Job.PRUNE,), Job.QUARANTINE: (Job.BACKUP, Job.PRUNE)}
+_REPAIR_LIMIT: Final = datetime.timedelta(hours=24)
+
+
+class Soon(Protocol):
+    """Let a turn run once in the entry's lane, when that is free."""
+
+    def __call__(self, entry: Entry, turn: Callable[[Entry], None], /) -> None: ...
+
+
+def _nobody(_entry: Entry, _turn: Callable[[Entry], None], /) -> None:
+    """Nobody is there to run it: nothing is repaired."""
 
 
 class Rounds:
@@ -37,11 +55,15 @@ class Rounds:
         self._board = board
         self._zone = zone
         self.looked: set[Job] = set()  # which watchers have looked at all
+        self.soon: Soon = _nobody  # lets a repair wait for its lane
+        self._repairing = False
 
     def __call__(self, entry: Entry) -> None:
         """Run the entry's job, and what follows if it was done. Raise nothing."""
-        if entry.lane is Lane.WATCH:
+        if entry.lane is not Lane.STORE:
             self.watch(entry.job)
+            if entry.job is Job.HEAL:
+                self._begin_repair()
             for job in entry.then:
                 if job in WATCHERS:
                     self.watch(job)
@@ -54,6 +76,8 @@ class Rounds:
             if outcome is None or outcome.ending is not Ending.DONE:
                 break
             outcome = self._perform(job, planned_at=None)
+        if entry.job is Job.BACKUP:
+            self.watch(Job.MIRROR)
         for watcher in _AFTER_A_CHANGE:
             self.watch(watcher)
 
@@ -78,12 +102,62 @@ class Rounds:
             self._board.report(str(job), found, at=at)
         self.looked.add(job)
 
+    # Repairs -----------------------------------------------------------------------------------
+
+    def _begin_repair(self) -> None:
+        """Let what healing wants wait for the lane of the store. One is under way at a time."""
+        wanted = self.lookout.healer.wanted
+        if wanted is None or wanted.job is None or self._repairing:
+            return
+        self._repairing = True
+        every = schedule.Every(datetime.timedelta(minutes=1))
+        known = {entry.job: entry.limit for entry in self._board.frame.timetable}
+        limit = known.get(wanted.job, _REPAIR_LIMIT)
+        entry = Entry(job=wanted.job, when=every, lane=Lane.STORE, limit=limit)
+        try:
+            self.soon(entry, lambda _entry: self._repair(wanted))
+        except BaseException:
+            self._repairing = False
+            raise
+
+    def _repair(self, wanted: Decision) -> None:
+        """Make a repair, if the check still asks for it. Whether it helped, the next looks say."""
+        try:
+            self.watch(_watcher_of(wanted))
+            job = wanted.job
+            decision = self.lookout.healer.still(self.app, wanted, at=clock.now())
+            if decision is None or job is None:
+                return
+            structlog.get_logger().warning("A repair begins.", word="healing", **summary(decision))
+            self.app.journal.healing(
+                job, decision.name, at=clock.now(), why=f"{decision.said}: {decision.why}"
+            )
+            self._act(decision, job)
+        finally:
+            self._repairing = False
+        for watcher in dict.fromkeys((*_AFTER_A_CHANGE, _watcher_of(wanted), Job.HEAL)):
+            self.watch(watcher)
+
+    def _act(self, decision: Decision, job: Job) -> None:
+        began = clock.now()
+        outcome = self._perform(job, planned_at=None, subject=decision.subject)
+        why, ended = outcome.why if outcome else "see the log", _outcome(outcome)
+        with self.app.journal.memory() as known:
+            run = known.recent[-1] if known.recent else None
+        if outcome is None and run and run.began_at >= began:  # how it failed, or was interrupted
+            why, ended = run.why, run.outcome or ended
+        self.app.journal.healed(job, at=clock.now(), outcome=ended, why=why)
+        for follower in _THEN.get(job, ()):
+            if outcome is None or outcome.ending is not Ending.DONE:
+                return
+            outcome = self._perform(follower, planned_at=None)
+
     def is_overdue(self, entry: Entry) -> bool:
         """Say whether a job should run at once, as eiderd begins or the clock was set.
 
         For backups, what counts is the newest verified one; if there is none, one is overdue.
         """
-        if entry.lane is Lane.WATCH:
+        if entry.lane is not Lane.STORE or entry.job is Job.COMPACT:  # which waits for its window
             return False
         if entry.job is Job.BACKUP:
             newest = newest_verified(self._board.stock.backups)
@@ -116,15 +190,25 @@ class Rounds:
             run = known.last.get(job)
         return run.began_at if run else None
 
-    def _perform(self, job: Job, *, planned_at: datetime.datetime | None) -> Outcome[Any] | None:
+    def _perform(
+        self, job: Job, *, planned_at: datetime.datetime | None, subject: str = ""
+    ) -> Outcome[Any] | None:
         """Run a job to its end, which the runner has told everybody of when this returns."""
         jobs: dict[Job, Callable[[], Outcome[Any]]] = {
             Job.BACKUP: functools.partial(self.app.backup, planned_at=planned_at),
             Job.VERIFY: functools.partial(
                 self.app.verify_all, level=Level.ARCHIVE, planned_at=planned_at
             ),
+            Job.COMPACT: functools.partial(
+                delegated.compact, self.app, zone=self._zone, planned_at=planned_at
+            ),
+            Job.DRILL: functools.partial(self.app.drill, planned_at=planned_at),
             Job.PRUNE: self.app.prune,
             Job.BALLAST: self.lookout.ballast,
+            Job.QUARANTINE: functools.partial(self.app.quarantine, subject),
+            Job.CLEAN: self.app.clean,
+            Job.ENSURE: self.app.nats_ensure,
+            Job.RESTORE: functools.partial(delegated.restore, self.app),
         }
         try:
             return jobs[job]()
@@ -133,6 +217,15 @@ class Rounds:
         except Exception:  # noqa: BLE001  (logged as the bug it is; the others go on)
             structlog.get_logger().exception("A bug in eiderd.", word="bug", job=str(job))
             return None
+
+
+def _watcher_of(wanted: Decision) -> Job:
+    """Return the check that found what is to be repaired."""
+    return next(
+        repair.watcher
+        for repair in actions.TABLE
+        if (repair.job, repair.kind) == (wanted.job, wanted.kind)
+    )
 
 
 def _outcome(ended: Outcome[Any] | None) -> RunOutcome:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from eiderd import catalog
-from eiderd.errors import EiderError
+from eiderd.errors import Busy, EiderError, Interrupted
 from eiderd.model import Backup, Ending, RunOutcome
 from eiderd.outside import clock, files
 
@@ -70,17 +70,19 @@ class Runner:
         do: Callable[[], Outcome[Value]],
         *,
         planned_at: datetime.datetime | None = None,
+        alone: bool = True,
     ) -> Outcome[Value]:
         """Run `do` in the store lane. Raise Busy when it stays taken, and whatever `do` raises.
 
-        What an earlier run left unfinished is put right first.
+        What an earlier run left unfinished is put right first. What touches no backup need not be
+        `alone`: it is journaled as others are, and waits for nobody.
         """
         # Before anything else: a run that is killed while it waits was begun as well.
         files.private_folder(self._state)
         run = self._journal.begin(job, at=clock.now(), planned_at=planned_at)
         began = time.monotonic()
         try:
-            with self._held():
+            with self._held() if alone else contextlib.nullcontext():
                 outcome = do()
         except BaseException as error:
             self._failed(run, error, began=began)
@@ -89,6 +91,29 @@ class Runner:
         self._end(run, RunOutcome[outcome.ending.name], began=began, why=outcome.why, backup=made)
         _log_end(job, outcome, began=began)
         return outcome
+
+    @contextlib.contextmanager
+    def spare(self) -> Iterator[Callable[[], None]]:
+        """Hold the mirror while nobody is in the store. Raise Busy at once when somebody is.
+
+        It is not in the journal. What is yielded raises Busy once a run wants in: ask it often, so
+        that nobody has to wait.
+        """
+
+        def give_way() -> None:
+            for run in self._journal.running():
+                raise Busy(f"{run.job} is at work", hint="Wait for it to end: eider status")
+
+        give_way()
+        files.private_folder(self._state)
+        with files.locked(self._state, hint=_BUSY.format(self._state)):
+            give_way()  # one may have begun meanwhile, and waits now
+            try:
+                yield give_way
+            except Exception as error:
+                if self._is_ending():  # its child was ended, which says nothing
+                    raise Interrupted("eiderd was asked to end") from error
+                raise
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class Lane(enum.StrEnum):
 
     STORE = "store"  # whatever writes backups: one at a time on this machine
     WATCH = "watch"  # quick looks, which never wait behind a backup
+    SPARE = "spare"  # what is left out while the store is busy, and gives way to it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,14 +70,44 @@ def timetable(
     backup_limit: datetime.timedelta,
     scrub: str,
     scrub_limit: datetime.timedelta,
+    mirror: datetime.timedelta | None = None,
+    mirror_limit: datetime.timedelta = datetime.timedelta(hours=4),
+    drill: str | None = None,
+    drill_limit: datetime.timedelta = datetime.timedelta(hours=24),
+    compact: str | None = None,
+    compact_limit: datetime.timedelta = datetime.timedelta(hours=24),
+    look_every: datetime.timedelta = datetime.timedelta(minutes=1),
 ) -> tuple[Entry, ...]:
-    """Return all that runs by the clock. Whatever else runs, runs after one of these."""
-    minute = Every(datetime.timedelta(minutes=1))
+    """Return all that runs by the clock. Whatever else runs, runs after one of these.
+
+    `drill` and `compact` are None when there are to be none, `mirror` when it is left to
+    backups alone.
+    """
+    drills = [
+        Entry(job=Job.DRILL, when=Cron(line), lane=Lane.STORE, limit=drill_limit)
+        for line in (drill,)
+        if line
+    ]
+    compactions = [
+        Entry(job=Job.COMPACT, when=Cron(line), lane=Lane.STORE, limit=compact_limit)
+        for line in (compact,)
+        if line
+    ]
+    mirrors = [
+        Entry(job=Job.MIRROR, when=Every(interval), lane=Lane.SPARE, limit=mirror_limit,
+              then=(Job.SCHEMA,))
+        for interval in (mirror,)
+        if interval
+    ]  # fmt: skip
     watch = [
-        Entry(job=job, when=minute, lane=Lane.WATCH, limit=_WATCHER_LIMIT, then=then)
+        Entry(job=job, when=Every(look_every), lane=Lane.WATCH, limit=_WATCHER_LIMIT, then=then)
         for job, then in (
-            (Job.FRESHNESS, (Job.CONTENT,)),  # by the same look at the catalog
+            (Job.FRESHNESS, (Job.CONTENT, Job.SCHEMA)),  # by the same look at the catalog
             (Job.DISK, (Job.BALLAST,)),
+            (Job.APPLICATION, ()),
+            (Job.EXCHANGE, ()),
+            (Job.NATS, ()),
+            (Job.HEAL, ()),
         )
     ]
     return (
@@ -88,6 +119,9 @@ def timetable(
             then=(Job.PRUNE,),
         ),
         Entry(job=Job.VERIFY, when=Cron(scrub), lane=Lane.STORE, limit=scrub_limit),
+        *drills,
+        *compactions,
+        *mirrors,
         *watch,
     )
 

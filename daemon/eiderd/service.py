@@ -26,6 +26,8 @@ from eiderd.clockwork import Clockwork, threads
 from eiderd.errors import EiderError, ExitCode
 from eiderd.frame import frame_of
 from eiderd.lookout import Lookout
+from eiderd.maintenance import maintain
+from eiderd.maintenance.maintain import Task
 from eiderd.outside import clock, files, process, systemd
 from eiderd.outside.inbox import Inbox
 from eiderd.outside.web import Web
@@ -91,6 +93,7 @@ class Service:
         self._clockwork = Clockwork(
             scheduler=threads(self._timetable), turn=self._rounds, zone=self._zone, now=clock.now
         )
+        self._rounds.soon = self._clockwork.soon
         self._journal.look_at_clock(clock.reading())
         for run in self._journal.begin_service(at=at):
             structlog.get_logger().warning(
@@ -285,10 +288,17 @@ def run() -> None:
     """Be the console script `eiderd`."""
     parser = argparse.ArgumentParser(prog="eiderd", description="The service, in the foreground.")
     parser.add_argument("--config", type=Path, help="the configuration file [EIDER_CONFIG]")
+    parser.add_argument(
+        "--maintain", type=Task, metavar="TASK",
+        help="what eiderd-maintain@TASK.service does, once: compact or restore",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"eiderd {__version__}")
     words = parser.parse_args()
     try:
-        code = Service(words.config).run()
+        if words.maintain:
+            code = maintain.run(words.config, words.maintain)
+        else:
+            code = Service(words.config).run()
     except EiderError as error:
         message = "\n".join(map(plain, error.message.split("\n")))
         sys.stderr.write(f"eiderd: {message}\n  hint: {plain(error.hint)}\n")

@@ -12,7 +12,11 @@ import enum
 from collections.abc import Mapping
 
 from eiderd import health
-from eiderd.model import Brief, Job, Run, RunOutcome, State, newest_verified
+from eiderd.broker.evidence import NatsStanding
+from eiderd.evidence import ApplicationSeen
+from eiderd.healing import Healing
+from eiderd.model import Brief, Drilled, Job, Run, RunOutcome, State, newest_verified
+from eiderd.schema.facts import Known
 
 
 class Place(enum.StrEnum):
@@ -71,13 +75,18 @@ class Upcoming:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Counts since the journal began. They survive restarts for whatever the journal records."""
+    """Counts since the journal began. They survive restarts for whatever the journal records.
+
+    `frozen` counts how often the application was held still, by the bound that it stayed within.
+    """
 
     runs: Mapping[tuple[Job, RunOutcome], int] = dataclasses.field(default_factory=dict)
     seconds: Mapping[Job, float] = dataclasses.field(default_factory=dict)
     missed: Mapping[Job, int] = dataclasses.field(default_factory=dict)
     pruned_backups: int = 0
     pruned_bytes: int = 0
+    frozen: Mapping[float, int] = dataclasses.field(default_factory=dict)
+    frozen_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +104,9 @@ class Status:
 
     `fresh_seconds` is how old the newest verified backup may become; `last` has the last run of
     each job and `last_done` the last that was done, whenever they were.
-    `application_frozen_seconds` is how long the newest verified backup kept it from its work.
+    `application_frozen_seconds` is how long the newest verified backup kept it from its work;
+    `application` is None when eiderd knows nothing of it, or did not look yet; `drilled` is the
+    last restore for practice; `schema` has the last looks at it; `nats` is None without nats.url.
     """
 
     at: datetime.datetime
@@ -121,6 +132,11 @@ class Status:
     database_bytes: int = 0
     wal_bytes: int = 0
     application_frozen_seconds: float = 0.0
+    application: ApplicationSeen | None = None
+    schema: Known = dataclasses.field(default_factory=Known)
+    drilled: Drilled | None = None
+    healing: Healing = dataclasses.field(default_factory=Healing)
+    nats: NatsStanding | None = None
 
     @property
     def condition(self) -> health.Condition:

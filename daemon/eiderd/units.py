@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSeri
 _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|w)")
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _BYTES = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
+_BINARY = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 _SHORTEST_SECONDS = 0.001
 _LONGEST_DAYS = 3650
 
@@ -68,8 +69,11 @@ def _rounded(seconds: float) -> tuple[int, str, str]:
 
 
 def spell_size(value: int) -> str:
-    """Given bytes, return them in the largest decimal unit that gives a whole number."""
-    for unit, size in _BYTES.items():
+    """Given bytes, return them in the largest unit that gives a whole number, decimal ones first.
+
+    A size that people wrote as "10GiB" would be a long row of digits otherwise.
+    """
+    for unit, size in (*_BYTES.items(), *_BINARY.items()):
         if value % size == 0:
             return f"{value // size}{unit}"
     return str(int(value))
@@ -86,10 +90,42 @@ def size_between(least: int, most: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def duration_between(least: timedelta, most: timedelta) -> AfterValidator:
+    """Return what refuses a duration outside these bounds, in a person's words."""
+
+    def check(value: timedelta) -> timedelta:
+        if not least <= value <= most:
+            raise ValueError(f"must be between {spell_duration(least)} and {spell_duration(most)}")
+        return value
+
+    return AfterValidator(check)
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(read_duration),
     Field(gt=timedelta(0)),
     PlainSerializer(spell_duration, when_used="json"),
+]
+NEVER = timedelta(0)
+_NEVER = "never"
+
+
+def _read_interval(value: object) -> object:
+    return NEVER if value in (_NEVER, NEVER) else read_duration(value)
+
+
+def _not_too_short(value: timedelta) -> timedelta:
+    if NEVER < value < timedelta(seconds=1):
+        raise ValueError('must be at least 1s, or "never"')
+    return value
+
+
+# How often something is done; "never" is NEVER.
+Interval = Annotated[
+    timedelta,
+    BeforeValidator(_read_interval),
+    AfterValidator(_not_too_short),
+    PlainSerializer(lambda value: spell_duration(value) if value else _NEVER, when_used="json"),
 ]
 Size = Annotated[ByteSize, Field(gt=0), PlainSerializer(spell_size, when_used="json")]

@@ -154,6 +154,7 @@ def _backups() -> list[AnyPanel]:
         units.Short,
         (f"eider_backups{{{HERE}}}", "{{state}}"),
     ).decimals(0)
+    held = f"increase(eider_frozen_seconds_bucket{{{HERE}}}[30d])"
     sizes = graph(
         "Size of the archives",
         "By the state of their backup.",
@@ -184,10 +185,29 @@ def _backups() -> list[AnyPanel]:
             units.Short,
             (f"eider_newest_backup_rows{{{HERE}}}", "rows"),
         ),
+        graph(
+            "How long a restore takes",
+            "As the last drill measured it: a backup was restored into scratch, with all proofs.",
+            units.Seconds,
+            (f"eider_last_drill_seconds{{{HERE}}}", "restore"),
+            width=12,
+        ),
+        graph(
+            "Application held still",
+            "Frozen or stopped for a backup; none when its copy converged by itself.",
+            units.Seconds,
+            (f"eider_last_frozen_seconds{{{HERE}}}", "newest backup"),
+            (
+                f"histogram_quantile(0.95, sum by (le, instance) ({held}))",
+                "19 of 20 in 30 days, at most",
+            ),
+            width=12,
+        ),
     ]
 
 
 def _jobs() -> list[AnyPanel]:
+    long = '"backup|verify|drill|prune"'
     runs = f'eider_job_runs_total{{{HERE}, job_name!~"freshness|disk|content|ballast"}}'
     outcomes = graph(
         "Runs by outcome",
@@ -226,7 +246,7 @@ def _jobs() -> list[AnyPanel]:
             "The last run of each job that was done. Quick looks of the watchers are left out.",
             units.Seconds,
             (
-                f'eider_job_last_duration_seconds{{{HERE}, job_name=~"backup|verify|prune"}} > 0',
+                f"eider_job_last_duration_seconds{{{HERE}, job_name=~{long}}} > 0",
                 "{{job_name}}",
             ),
         ),

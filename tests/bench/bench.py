@@ -1,9 +1,9 @@
 """The benchmark: `python -m tests.bench.bench`, from the root of the repository.
 
-Compares `eider backup` with other tools, measures its memory, what it costs a live writer, how long
-it takes to start, what the service costs and how soon it answers, and where the time of a backup
-goes. Writes RESULTS.md. Figures are printed beside their budgets; they do not decide the exit code,
-because a busy machine is not a fault of the code.
+Compares `eider backup` with other tools and `eider restore` with tar, measures its memory, what it
+costs a live writer, how long it takes to start, what the service costs and how soon it answers, and
+where the time of a backup goes. Writes RESULTS.md. Figures are printed beside their budgets; they
+do not decide the exit code, because a busy machine is not a fault of the code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import compare, database, machine, measure, report, service, startup, tools, writer
+from tests.bench import (
+    compare,
+    database,
+    machine,
+    measure,
+    report,
+    restore,
+    service,
+    startup,
+    tools,
+    writer,
+)
 from tests.bench.report import Findings
 
 if TYPE_CHECKING:
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
     from tests.bench.measure import Usage
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = ("compare", "memory", "writer", "startup", "service", "phases")
+PARTS = ("compare", "restore", "memory", "writer", "startup", "service", "phases")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,6 +92,7 @@ def bench(arguments: argparse.Namespace, scratch: Path) -> Findings:
     found.bytes = small.stat().st_size
     parts: dict[str, Callable[[], None]] = {
         "compare": lambda: _compare(found, arguments, small, scratch),
+        "restore": lambda: _restore(found, arguments, small, scratch),
         "memory": lambda: _memory(found, arguments, small, scratch),
         "writer": lambda: _writer(found, arguments, small, scratch),
         "startup": lambda: _startup(found, arguments, small, scratch),
@@ -96,6 +108,10 @@ def bench(arguments: argparse.Namespace, scratch: Path) -> Findings:
 
 def _compare(found: Findings, arguments: argparse.Namespace, small: Path, scratch: Path) -> None:
     found.compared = compare.compare(small, scratch, runs=arguments.runs, say=say)
+
+
+def _restore(found: Findings, arguments: argparse.Namespace, small: Path, scratch: Path) -> None:
+    found.restores = restore.restores(small, scratch, runs=arguments.runs)
 
 
 def _databases(arguments: argparse.Namespace, small: Path, scratch: Path) -> list[Path]:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from tests.bench import measure, tools, writer
 from tests.bench.compare import Row
 from tests.bench.measure import Usage
+from tests.bench.restore import Restores, milliseconds
 from tests.bench.service import Lives
 from tests.bench.startup import Timing
 from tests.bench.tools import COLD, RESTIC, TAR, WARM
 from tests.bench.writer import Contest
 
 TO_TAR, PEAK, WRITER, LISTING = 0.20, 300e6, 0.90, 0.5
+RESTORE, FROZEN = 1.3, 1.0  # times `tar -xzf`; seconds
 READY, RESIDENT, IDLE, ANSWER = 2.0, 64e6, 0.005, 0.010  # of the service
 _NOTES = """\
 Every tool reads the same closed file, from warm page cache, into a fresh folder; rounds are
@@ -36,6 +38,7 @@ class Findings:
     compared: Mapping[str, Row] = field(default_factory=dict)
     memory: dict[int, Usage] = field(default_factory=dict)
     phases: Mapping[int, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    restores: Restores | None = None
     contests: Sequence[Contest] = ()
     timings: Sequence[Timing] = ()
     lives: Sequence[Lives] = ()
@@ -46,6 +49,7 @@ def render(found: Findings) -> str:
         ["# Results", "", "Written by `make bench`; do not edit. Budgets are eiderd's own.", ""],
         _machine(found),
         _compared(found) if found.compared else _absent("The comparison of tools"),
+        _restore(found.restores) if found.restores else _absent("Restore"),
         _memory(found) if found.memory else _absent("Memory"),
         _writer(found.contests) if found.contests else _absent("A live writer"),
         _startup(found.timings) if found.timings else _absent("Start-up"),
@@ -142,6 +146,42 @@ def _budgets(rows: Mapping[str, Row]) -> Iterator[str]:
 
 
 # The other parts ---------------------------------------------------------------------------------
+
+
+def _restore(found: Restores) -> list[str]:
+    middle = statistics.median
+    budget = f"<= {1000 * FROZEN:g} ms"
+    frozen = _met(good=max(found.frozen) <= FROZEN, budget=budget) if found.frozen else "not once"
+    old, new = (size / 1e6 for size in found.compact_bytes)
+    rows = [
+        ("`tar -xzf`, s", f"{middle(found.tar):.2f}", "unsynced, unproven"),
+        ("`eider restore --to DIR`, s", f"{middle(found.folder):.2f}", "with both proofs, synced"),
+        (
+            "· x `tar -xzf`",
+            f"{found.ratio:.2f}",
+            _met(good=found.ratio <= RESTORE, budget=f"<= {RESTORE} x"),
+        ),
+        ("`eider restore`: the application is down, s", f"{middle(found.down):.2f}", ""),
+        (
+            "`eider backup` of a writer that never rests: frozen, ms",
+            milliseconds(found.frozen),
+            f"{frozen}; {len(found.frozen)} of {found.backups} had to freeze it",
+        ),
+        (
+            "`eider compact`: the application is down, s",
+            f"{found.compact_down:.2f}",
+            f"{old:.0f} MB to {new:.0f} MB",
+        ),
+        ("· s per GB", f"{found.compact_seconds_per_gb:.1f}", ""),
+    ]
+    return [
+        f"## Putting a database of {found.bytes / 1e6:.0f} MB back",
+        "",
+        *_table(("", "median", ""), rows),
+        "Down is from the call of the application's `stop` to the call of its `start`: what those",
+        "take themselves is the application's.",
+        "",
+    ]
 
 
 def _memory(found: Findings) -> list[str]:

@@ -18,7 +18,7 @@ from tests.bench import measure, tools
 from tests.bench.database import APPLICATION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _SECONDS_TO_END = 10
@@ -71,7 +71,7 @@ def contest(database: Path, scratch: Path, *, pace: float, seconds: float, pairs
     ledger = folder / "ledger"
     spans: list[tuple[str, int, int]] = []
     statuses: list[int] = []
-    with _serving(live, ledger, pace=pace):
+    with serving(live, ledger, pace=pace):
         statuses += _back_up(config, seconds=0)  # the mirror is there, as in a life of backups
         for _pair in range(pairs):
             began = time.time_ns()
@@ -93,17 +93,18 @@ def contest(database: Path, scratch: Path, *, pace: float, seconds: float, pairs
 
 
 @contextmanager
-def _serving(live: Path, ledger: Path, *, pace: float) -> Iterator[None]:
+def serving(live: Path, ledger: Path, *, pace: float, more: Sequence[str] = ()) -> Iterator[int]:
+    """Run the imitation application and yield its number."""
     command = (
         *(sys.executable, str(APPLICATION), "serve", "--database", str(live)),
-        *("--ledger", str(ledger), "--pace", str(pace)),
+        *("--ledger", str(ledger), "--pace", str(pace), *more),
     )
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as application:
         try:
             ready = application.stdout.readline() if application.stdout else ""
             if not ready.startswith("ready"):
                 raise measure.CommandFailed("the imitation application did not start")
-            yield
+            yield application.pid
             if application.poll() is not None:
                 raise measure.CommandFailed("the imitation application ended by itself")
         finally:

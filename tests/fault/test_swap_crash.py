@@ -22,6 +22,7 @@ import pytest
 
 from eiderd.errors import EiderError
 from eiderd.evidence import Settled
+from eiderd.maintenance import exchange as exchange_app
 from eiderd.outside import swap
 from eiderd.outside.moves import Moves, Owner
 from tests import helpers
@@ -187,6 +188,7 @@ class Case:
     link: bool = False
     stands_aside: bool = False
     word: str = swap.BEFORE_RESTORE
+    kind: str = "restore"
 
     def database(self, root: Path) -> Path:
         return root / ("link/app.duckdb" if self.link else "data/app.duckdb")
@@ -227,7 +229,7 @@ class Case:
             database=database,
             incoming=root / self.incoming,
             wal_base=root / self.wal_base,
-            kind="restore",
+            kind=self.kind,
             what="20251231-020000",
             stamp=STAMP,
             restart=True,
@@ -249,6 +251,13 @@ CASES = {
     "WAL files of every kind come in": Case(old=OLD, new={"": b"new", **CRASHED}),
     "no database, only its WAL": Case(old={".wal": b"orphan"}, new=NEW),
     "nothing there": Case(old={}, new=NEW),
+    "compact": Case(old=OLD, new={"": b"new"}, word=swap.BEFORE_COMPACT, kind="compact"),
+    "compact after a crash": Case(
+        old={"": b"old", **CRASHED}, new={"": b"new"}, word=swap.BEFORE_COMPACT, kind="compact"
+    ),
+    "compact behind a link": Case(
+        old=OLD, new={"": b"new"}, word=swap.BEFORE_COMPACT, kind="compact", link=True
+    ),
     "behind a link": Case(old=OLD, new=NEW, link=True),
     "undo": Case(old=OLD, new=NEW, stands_aside=True),
     "roll back": Case(old=OLD, new={"": b"new"}, stands_aside=True, word=swap.FAILED_RESTORE),
@@ -316,7 +325,7 @@ def wrong_after(case: Case, database: Path, disk: Disk, ended: Settled | None) -
     hidden = [name for name in disk if Path(name).name.startswith(".") and (
         (database.parent.parent / name).exists())]  # fmt: skip
     mains = {name for name in disk if _is_aside(name)}
-    orphans = [name for name in disk if ".before-restore-" in name and not any(
+    orphans = [name for name in disk if f".{case.word}-" in name and not any(
         name.startswith(main) for main in mains)]  # fmt: skip
     left = hidden + orphans * ("" in case.old)
     return f"left behind: {left}" if left else ""
@@ -454,6 +463,52 @@ def test_a_sync_that_is_left_out_is_found_out(tmp_path: Path) -> None:
             harmless.append(number)
     # What is there before it begins, what was emptied (the next sync covers it), and the tidying.
     assert harmless == [0, 1, 8, 11, *range(13, len(syncs))]
+
+
+# A compact copy is written beside the database first, by a process that may sync nothing.
+
+
+def _compacted(root: Path, *, forget: int | None = None) -> tuple[Case, Recorder]:
+    case = Case(old=OLD, new={"": b"new database"}, word=swap.BEFORE_COMPACT, kind="compact")
+    before = {name: data for name, data in case.before().items() if ".eider-new/" not in name}
+    database, moves = case.lay(root, before), Recorder(root, forget=forget)
+    swap.staging(database).mkdir()
+    incoming = swap.staging(database) / database.name
+    moves.write(incoming, case.new[""])
+    exchange_app.for_compaction(database, incoming, restart=True, steps=moves).exchange()
+    assert _set(_disk(root), case.live, case.wal_base) == case.new
+    return case, moves
+
+
+def _compaction_problem(case: Case, moves: Recorder, root: Path) -> str:
+    before = {name: data for name, data in case.before().items() if ".eider-new/" not in name}
+    seen: set[frozenset[tuple[str, bytes]]] = set()
+    for disk in crashes(before, moves.steps):
+        try:
+            found = problem(case, disk) or _problem_after(case, disk, root, seen)
+        except EiderError as error:
+            found = error.message
+        if found:
+            return found
+    return ""
+
+
+def test_a_compaction_leaves_one_whole_set_whenever_the_power_goes(tmp_path: Path) -> None:
+    case, moves = _compacted(tmp_path / "run")
+    assert _compaction_problem(case, moves, tmp_path / "crash") == ""
+
+
+def test_a_compact_copy_that_is_not_synced_is_found_out(tmp_path: Path) -> None:
+    case, moves = _compacted(tmp_path / "run", forget=0)
+    assert moves.syncs[0] == "sync data/.app.duckdb.eider-new/app.duckdb"
+    assert "new da" in _compaction_problem(case, moves, tmp_path / "crash"), "half of it is live"
+
+
+def test_another_order_of_the_steps_of_a_compaction_is_found_out(tmp_path: Path) -> None:
+    case = CASES["compact after a crash"]
+    for kind in (EarlyAside, StaleWal, WalBeforeFile):
+        steps = recorded(case, tmp_path / "run", kind=kind).steps
+        assert first_problem(case, steps, tmp_path / "crash"), kind
 
 
 # With an engine ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from eiderd import metrics, resources
+from eiderd.broker.evidence import NatsStanding
 from eiderd.status import Status
 from tests import statuses
 from tests.dashboards import expressions, filled, panels
@@ -190,7 +191,9 @@ def _now(status: Status) -> Status:
 
 def test_prometheus_scrapes_alerts_and_resolves(tmp_path: Path) -> None:
     tool("alertmanager")
+    streams = NatsStanding(expected={"EVENTS": ("writer",)})  # else the series of none
     well, ill = _now(statuses.well()), _now(statuses.empty())
+    well = dataclasses.replace(well, nats=streams)
     with (
         _given_service(well) as service,
         alertmanager(tmp_path / "alertmanager") as manager,

@@ -2,159 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import helpers
-from tests.helpers import Entry, Place, run_eider, until
+from tests.helpers import Entry, run_eider, until
+from tests.real.supervised import Run, supervised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Engines = Callable[[str], Path]
 
-APPLICATION = Path(__file__).parents[2] / "packaging" / "demo" / "cartographus.py"
-
-# Starts, stops and tells the state of the application, as an operator's own script would.
-SUPERVISOR = """
-import os, signal, subprocess, sys, time
-from pathlib import Path
-root, python, application, verb = Path(sys.argv[1]), *sys.argv[2:]
-pid_file = root / "pid"
-def alive():
-    try:
-        return Path(f"/proc/{int(pid_file.read_text())}/stat").read_text().split(") ")[1][0] != "Z"
-    except (OSError, ValueError):
-        return False
-if verb == "state":
-    sys.exit(0 if alive() else 3)
-if verb == "stop" and alive():
-    os.kill(int(pid_file.read_text()), signal.SIGTERM)
-if verb == "start":
-    ledger = root / f"ledger-{time.time_ns()}"
-    words = [python, application, "serve", "--database", str(root / "data/app.duckdb"),
-             "--ledger", str(ledger), "--seed-rows", "2000", "--pace", "0.01"]
-    with (root / "log").open("ab") as log, (root / "said").open("wb") as said:
-        process = subprocess.Popen(words, stdout=said, stderr=log, start_new_session=True)
-    pid_file.write_text(str(process.pid))
-    for _ in range(3000):
-        if (root / "ill").exists():
-            process.kill()  # this once
-            (root / "ill").unlink()
-        if (root / "said").read_bytes().startswith(b"ready") or process.poll() is not None:
-            break
-        time.sleep(0.02)
-"""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Run:
-    """An application under a supervisor, and the place that restores it."""
-
-    place: Place
-    python: Path
-
-    @property
-    def root(self) -> Path:
-        return self.place.root
-
-    def do(self, verb: str) -> int:
-        return subprocess.run(self.command(verb), check=False, timeout=120).returncode
-
-    def command(self, verb: str) -> list[str]:
-        supervisor = self.root / "supervisor.py"
-        return [sys.executable, *map(str, (supervisor, self.root, self.python, APPLICATION)), verb]
-
-    def facts(self, database: Path | None = None) -> dict[str, Any]:
-        named = database or self.place.database
-        command = [str(word) for word in (self.python, APPLICATION, "facts", "--database", named)]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        document: dict[str, Any] = json.loads(ran.stdout)
-        return document
-
-    def runs(self) -> bool:
-        return self.do("state") == 0
-
-    def stop(self) -> None:
-        """Stop it and wait until it is gone: told to stop, it still commits for a moment."""
-        self.do("stop")
-        until(lambda: not self.runs(), what="it stops")
-
-    def acknowledged(self) -> int:
-        """Return the last commit that the application that runs now was told of."""
-        newest = max(self.root.glob("ledger-*"))
-        done = [line.split()[1] for line in newest.read_text().splitlines() if line[:4] == "done"]
-        return int(done[-1]) if done else 0
-
-    def data(self) -> set[str]:
-        return {path.name for path in self.place.database.parent.iterdir()}
-
-    def restored(self, *words: str) -> dict[str, Any]:
-        ran = self.place.eider("restore", *words, "--yes", "--json").good_manners()
-        assert ran.code == 0, ran
-        document: dict[str, Any] = ran.json
-        return document
-
-
-@contextlib.contextmanager
-def _running(root: Path, python: Path, **settings: object) -> Iterator[Run]:
-    place = Place(root)
-    place.database.parent.mkdir(parents=True)
-    (root / "supervisor.py").write_text(SUPERVISOR)
-    run = Run(place, python)
-    home = python.parent.parent
-    commands = {verb: run.command(verb) for verb in ("state", "start", "stop")}
-    engine = {"engine__application": home.name, "engine__others": [str(home)]}
-    more: dict[str, object] = {"application__kind": "commands", "application__timeout": "15s"}
-    place.configure(**{**engine, **more, **settings})
-    with place.config.open("a") as file:
-        file.write("[application.commands]\n")
-        file.writelines(f"{verb} = {json.dumps(words)}\n" for verb, words in commands.items())
-    assert run.do("start") == 0
-    try:
-        yield run
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(int((root / "pid").read_text()), signal.SIGKILL)
-
 
 @pytest.fixture
 def app(engines: Engines, tmp_path: Path) -> Iterator[Run]:
-    with _running(tmp_path, engines("1.4.3")) as run:
+    with supervised(tmp_path, engines("1.4.3")) as run:
         yield run
-
-
-def _write_more(app: Run, *, commits: int = 30) -> int:
-    before = app.acknowledged()
-    until(lambda: app.acknowledged() > before + commits, what="more commits")
-    return app.acknowledged()
 
 
 @pytest.mark.parametrize("version", ["1.4.3", "2.0.0"])
 def test_a_live_application_goes_back_to_its_backup_and_again_to_where_it_was(
     engines: Engines, tmp_path: Path, version: str
 ) -> None:
-    with _running(tmp_path, engines(version)) as app:
+    with supervised(tmp_path, engines(version)) as app:
         made = app.place.backup()
-        late = _write_more(app)
+        late = app.write_more()
         said = app.restored()
         assert said["restored"]["health"]["well"] is True
         assert said["restored"]["proof"]["engine"] == version
         assert said["restored"]["proof"]["rows"] == made["proof"]["rows"]
         assert said["plan"]["application"] == "the application"
         assert app.runs()
-        until(lambda: app.acknowledged() > 0, what="a commit of the restored application")
-        assert app.acknowledged() < late, "it goes on from the backup"
+        assert app.first_acknowledged() < late, "it goes on from the backup"
         app.stop()
         aside = Path(said["restored"]["aside"])
         facts = app.facts(aside)
@@ -171,7 +55,7 @@ def test_a_live_application_goes_back_to_its_backup_and_again_to_where_it_was(
 
 def test_what_comes_back_is_exactly_the_backup(app: Run) -> None:
     app.place.backup()
-    _write_more(app)
+    app.write_more()
     app.stop()
     empty = app.root / "by-hand"
     empty.mkdir()
@@ -193,7 +77,7 @@ def test_what_comes_back_is_exactly_the_backup(app: Run) -> None:
 
 def test_an_application_that_is_ill_afterwards_gets_its_database_back(app: Run) -> None:
     app.place.backup()
-    late = _write_more(app)
+    late = app.write_more()
     (app.root / "ill").touch()
     ran = app.place.eider("restore", "--yes").good_manners()
     assert ran.code == 14, ran
@@ -257,7 +141,7 @@ def test_the_backup_of_a_time_and_archives_of_others(app: Run) -> None:
     assert said["restored"]["what"] == first
     commits = app.facts()["commits"]
     app.do("start")
-    _write_more(app)
+    app.write_more()
     app.stop()
     entries = helpers.read_archive(app.place.archive(first))
     bare = [entry for entry in entries if entry.name.startswith("app.duckdb")]
@@ -277,7 +161,7 @@ def test_the_backup_of_a_time_and_archives_of_others(app: Run) -> None:
 def test_behind_a_link_the_wal_comes_where_the_engine_looks_for_it(
     engines: Engines, tmp_path: Path, version: str
 ) -> None:
-    with _running(tmp_path, engines(version)) as app:
+    with supervised(tmp_path, engines(version)) as app:
         app.stop()
         code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CHECKPOINT').close()"
         subprocess.run([str(app.python), "-c", code, str(app.place.database)], check=True)
@@ -287,7 +171,7 @@ def test_behind_a_link_the_wal_comes_where_the_engine_looks_for_it(
         app.place.database.rename(real)
         app.place.database.symlink_to(real)
         app.do("start")
-        _write_more(app)
+        app.write_more()
         made = app.place.backup()
         assert made["consistency"]["wal_bytes"]
         app.stop()
@@ -300,7 +184,7 @@ def test_behind_a_link_the_wal_comes_where_the_engine_looks_for_it(
 
 def test_a_restore_that_was_killed_anywhere_is_ended_by_the_next(app: Run) -> None:
     app.place.backup()
-    late = _write_more(app)
+    late = app.write_more()
     # Killed while the application is down.
     process = helpers.start("restore", "--yes", config=app.place.config)
     until(lambda: not app.runs() or process.poll() is not None, what="the application stops")

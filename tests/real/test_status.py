@@ -9,11 +9,12 @@ import pytest
 from tests.helpers import Place, given_place
 from tests.running import running
 
+ROOMY = {"disk__warn": "2kB", "disk__critical": "1kB"}
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return given_place(tmp_path, rows=500, wal_rows=10).configure(disk__warn="2kB",
-                                                                 disk__critical="1kB")  # fmt: skip
+    return given_place(tmp_path, rows=500, wal_rows=10).configure(**ROOMY)
 
 
 def test_nothing_yet_is_ill_and_says_what_to_type(place: Place) -> None:
@@ -41,7 +42,26 @@ def test_with_a_backup_it_is_well_and_says_how_old_it_is(place: Place) -> None:
     assert document["newest_verified"]["id"] == made["id"]
     assert document["backups"]["verified"] == 1
     assert {"job": "backup", "outcome": "done", "count": 1} in document["runs"]
-    assert [one["job"] for one in document["upcoming"]] == ["backup", "verify"]
+    upcoming = [one["job"] for one in document["upcoming"]]
+    assert upcoming[0] == "backup"
+    assert {"verify", "drill"} < set(upcoming)
+
+
+def test_the_application_is_looked_at_and_what_is_wrong_with_it_is_said(place: Place) -> None:
+    runs = place.root / "runs"
+    runs.touch()
+    state = ["sh", "-c", f"test -e {runs} || exit 1"]
+    place.configure(**ROOMY, application__kind="commands", application__commands={"state": state})
+    place.backup()
+    document = place.eider("status", "--json").json
+    assert document["condition"] == "well"
+    assert document["application"]["state"] == "running"
+    runs.unlink()
+    ran = place.eider("status")
+    assert ran.code == 3
+    assert "The application has failed and does not run." in ran.stdout
+    assert "eider doctor" in ran.stdout
+    ran.good_manners()
 
 
 def test_looking_writes_nothing(place: Place) -> None:

@@ -34,6 +34,8 @@ def test_every_part_of_the_bench_measures_something(tmp_path: Path) -> None:
     for tool, program in (("tar + pigz", "pigz"), ("restic", "restic"), ("borg", "borg")):
         [row] = [line for line in text.splitlines() if line.startswith(f"| {tool}")]
         assert ("not installed" in row) == (shutil.which(program) is None)
+    assert "| `eider restore --to DIR`, s |" in text
+    assert "| `eider compact`: the application is down, s |" in text
     assert "| eider list --json | 20 |" in text
     assert "| eider prune --dry-run | 20 |" in text
     assert "| open and read |" in text

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from eiderd import config, entry, places, units
+from eiderd import config, entry, units
 from eiderd.cli import terminal
 from eiderd.errors import ConfigError, ExitCode
+from eiderd.sections import places
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -48,6 +49,15 @@ def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
                  ):  # fmt: skip
         assert part in said or part == "6 problems", part
     assert said.count("\n  - ") == 6
+
+
+def test_drills_may_be_off_and_are_else_as_cron_says(tmp_path: Path) -> None:
+    database = '[database]\npath = "/data/x.duckdb"\n[verify]\ndrill_schedule = '
+    settings, _path = config.load(_write(tmp_path, f'{database}"off"\n'))
+    assert settings.verify.drill_schedule == "off"
+    assert "verify.drill_schedule: must have five fields" in _problems(
+        tmp_path, f'{database}"never"\n'
+    )
 
 
 def test_a_missing_database_is_named(tmp_path: Path) -> None:
@@ -135,6 +145,8 @@ def _with(section: str, line: str) -> str:
     ("section", "line", "said"),
     [
         ("engine", 'memory_limit = "63MB"', "between 64MB and 1TB"),
+        ("service", 'look_every = "999ms"', "between 1s and 1h"),
+        ("service", 'look_every = "61m"', "between 1s and 1h"),
         ("engine", 'memory_limit = "2TB"', "between 64MB and 1TB"),
         ("engine", "memory_limit = true", "between"),
         ("engine", "threads = 0", "threads"),
@@ -163,6 +175,8 @@ def test_what_is_out_of_bounds_is_refused(
     ("section", "line"),
     [
         ("engine", 'memory_limit = "64MB"'),
+        ("service", 'look_every = "1s"'),
+        ("service", 'look_every = "1h"'),
         ("engine", 'memory_limit = "1TB"'),
         ("engine", "threads = 256"),
         ("mirror", 'rate_limit = "1MB"'),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from eiderd import doctor
 from eiderd.doctor import Check, Mark
 from eiderd.evidence import (
+    ApplicationSeen,
     ApplicationState,
     DatabaseSeen,
     EngineSeen,
@@ -205,10 +206,23 @@ def test_the_newest_verified_backup_must_be_there_and_fresh(age: float | None, b
 
 
 def test_an_application_that_is_ill_is_a_warning() -> None:
+    seen = ApplicationSeen(
+        name="unit x", state=ApplicationState.RUNNING, to_see_why="see", to_thaw="thaw"
+    )
     for well, mark in ((True, Mark.WELL), (False, Mark.WARNING)):
         health = Health(well=well, why="it said so")
-        check = doctor.of_application("unit x", state=ApplicationState.RUNNING, health=health)
+        check = doctor.of_application(dataclasses.replace(seen, health=health))
         assert check.mark is mark
+    check = doctor.of_application(dataclasses.replace(seen, state=ApplicationState.FAILED))
+    assert (check.mark, check.command) == (Mark.WARNING, "see")
+
+
+def test_an_application_that_was_left_frozen_is_thawed() -> None:
+    seen = ApplicationSeen(
+        name="unit x", state=ApplicationState.RUNNING, frozen=True, to_thaw="systemctl thaw x"
+    )
+    check = doctor.of_application(seen)
+    assert (check.mark, check.command) == (Mark.WARNING, "systemctl thaw x")
 
 
 @given(st.sampled_from(Kind), st.sampled_from(Severity))

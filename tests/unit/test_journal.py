@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from eiderd.errors import NoSpace
 from eiderd.health import Finding, Kind, Severity
 from eiderd.journal import Journal
 from eiderd.memory import Memory
-from eiderd.model import Job, RunOutcome
+from eiderd.model import Drilled, Job, RunOutcome
 from eiderd.outside.clock import Reading
 
 NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
@@ -61,6 +62,21 @@ def test_two_processes_never_use_one_number(tmp_path: Path) -> None:
     journals = [_journal(tmp_path, world), _journal(tmp_path, world, pid=2)]
     numbers = [journals[n % 2].begin(Job.VERIFY, at=NOON, planned_at=None).number for n in range(9)]
     assert numbers == list(range(1, 10))
+
+
+def test_how_often_the_application_was_frozen_and_the_last_drill_survive(tmp_path: Path) -> None:
+    journal = _journal(tmp_path, _World())
+    for seconds in (0.04, 0.05, 0.2, 60.0):
+        journal.froze(seconds=seconds)
+    journal.drilled(Drilled(at=NOON, seconds=12.5, backup="A"))
+    journal.drilled(Drilled(at=NOON + HOUR, seconds=13.0, backup="B"))
+    again = Memory()
+    with _journal(tmp_path, _World()).memory() as known:
+        again.read(json.dumps(told).encode() for told in known.shortened(at=NOON))
+        for memory in (known, again):
+            assert dict(memory.frozen) == {0.05: 2, 0.25: 1, math.inf: 1}
+            assert memory.frozen_seconds == pytest.approx(60.29)
+            assert memory.drilled == Drilled(at=NOON + HOUR, seconds=13.0, backup="B")
 
 
 def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:

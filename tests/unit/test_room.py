@@ -145,3 +145,11 @@ def test_the_logs_of_a_database_are_found_beside_a_link_and_beside_its_target(be
     )
     assert (state.folder, state.bytes, state.disk.device) == (STATE, 400 + 100 + 100, 1)
     assert (backups.folder, backups.bytes) == (BACKUPS, int(1107 * 0.5 * 1.1) + 7)
+
+
+def test_what_goes_to_each_folder_once_more_is_bounded_by_the_tightest_disk() -> None:
+    one = _disk(free=10 * GB)
+    assert room.spare(_needs(2 * GB, 1 * GB, one), critical_bytes=GB) == 3 * GB
+    two = _disk(free=4 * GB, device=2)
+    assert room.spare(_needs(2 * GB, 1 * GB, one, two), critical_bytes=GB) == 2 * GB
+    assert room.spare(_needs(9 * GB, 9 * GB, one), critical_bytes=GB) == 0

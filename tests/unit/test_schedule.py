@@ -141,6 +141,18 @@ def test_only_heads_of_chains_have_a_clock() -> None:
     jobs = [entry.job for entry in entries]
     assert len(set(jobs)) == len(jobs)
     followers = {job for entry in entries for job in entry.then}
-    assert followers == {Job.PRUNE, Job.BALLAST, Job.CONTENT}
+    assert followers == {Job.PRUNE, Job.BALLAST, Job.CONTENT, Job.SCHEMA}
     assert not followers & set(jobs)
     assert {entry.job for entry in entries if entry.lane is Lane.STORE} == {Job.BACKUP, Job.VERIFY}
+
+
+@pytest.mark.parametrize(("drill", "lines"), [("0 5 1 * *", ["0 5 1 * *"]), (None, [])])
+def test_backups_are_drilled_unless_that_is_off(drill: str | None, lines: list[str]) -> None:
+    hours = datetime.timedelta(hours=1)
+    entries = schedule.timetable(
+        backup="15 3 * * *", backup_limit=hours, scrub="30 4 * * sun", scrub_limit=hours,
+        drill=drill,
+    )  # fmt: skip
+    drills = [entry for entry in entries if entry.job is Job.DRILL]
+    assert [entry.when for entry in drills] == [Cron(line) for line in lines]
+    assert all(entry.lane is Lane.STORE for entry in drills)

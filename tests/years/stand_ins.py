@@ -199,7 +199,13 @@ class Simulated(App):
         return Outcome(ending=Ending.DONE, value=self.world.captured())
 
     def _pack(
-        self, *, target: Path, captured: Captured, manifest: Mapping[str, object], mirror: Path
+        self,
+        *,
+        target: Path,
+        captured: Captured,
+        manifest: Mapping[str, object],
+        mirror: Path,
+        streams: Path,
     ) -> Packed:
         size = self.world.rng.randint(100, 2000)
         target.write_bytes(b"x" * size)

@@ -116,6 +116,8 @@ class World:
             backup__schedule=self.schedules[Job.BACKUP],
             backup__fresh_within=f"{int(self.fresh_within.total_seconds())}s",
             verify__scrub_schedule=self.schedules[Job.VERIFY],
+            heal__enabled=False,  # it has a world of its own: test_hostile_world
+            verify__drill_schedule="off",
             **{f"retention__{word}": count for word, count in self.rules.items()},
         )
         with pytest.MonkeyPatch.context() as patch, self._travel as self._coordinates:

@@ -15,6 +15,7 @@ from eiderd.cli import documents, reports, terminal
 from eiderd.cli.reports import Verdict
 from eiderd.cli.root import BackupName, Json, session
 from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup, SourceUnavailable
+from eiderd.jobs import backup as backup_job
 from eiderd.model import Level, State
 from eiderd.words import is_unicode
 
@@ -46,6 +47,10 @@ def backup(
             reports.pruned(pruned.removed)
     if made.state is State.SUSPECT:
         terminal.problem(*_suspicion(made))
+        raise typer.Exit(ExitCode.DEGRADED)
+    if made.nats_missing and made.verified:
+        hint = f"See how NATS is: eider nats status; then: eider backup (this one is {made.id})"
+        terminal.problem(backup_job.without(made), hint)
         raise typer.Exit(ExitCode.DEGRADED)
     _end([Verdict(name=made.id, proof=made.proof)])
 
@@ -83,7 +88,9 @@ def verify(
     level: Annotated[
         int,
         typer.Option(
-            min=1, max=4, help="How deep: 2 reads every byte, 4 lets an engine read every row."
+            min=1,
+            max=5,
+            help="How deep: 2 reads every byte, 4 lets an engine read every row, 5 restores it.",
         ),
     ] = 4,
     json_: Json = False,
@@ -94,6 +101,7 @@ def verify(
         if all_:
             verdicts = _verify_all(app, level=wanted)
         elif path := foreign(app, backup):
+            _refuse_drill(path, level=wanted)
             proven = app.verify_file(path, level=wanted).value
             verdicts = [Verdict(name=str(path), proof=proven)]
         else:
@@ -109,6 +117,8 @@ def verify(
 
 def _verify_all(app: App, *, level: Level) -> list[Verdict]:
     """Prove every backup. One whose manifest cannot be believed has failed already."""
+    if level is Level.DRILL:
+        raise ConfigError("one backup at a time is drilled", hint="eider verify ID --level 5")
     listing = catalog.read(app.directory)
     if not listing.backups and not listing.unreadable:
         raise NoSuchBackup(
@@ -121,7 +131,18 @@ def _verify_all(app: App, *, level: Level) -> list[Verdict]:
 
 
 def _verify(app: App, backup: Backup, *, level: Level) -> Verdict:
+    if level is Level.DRILL:
+        drilled = app.drill(backup.id).value or backup
+        return Verdict(name=backup.id, proof=drilled.proof)
     return Verdict(name=backup.id, proof=app.verify(backup, level=level).value.proof)
+
+
+def _refuse_drill(path: Path, *, level: Level) -> None:
+    if level is Level.DRILL:
+        raise ConfigError(
+            f"{path} is none of the backups that are drilled",
+            hint="Restore it into a folder of its own: eider restore FILE --to DIR",
+        )
 
 
 def foreign(app: App, name: str) -> Path | None:

@@ -55,6 +55,9 @@ def backup_made(made: Backup, *, directory: Path) -> None:
     )
     if made.proof.failure is None:
         say(f"  {_read_by(made.proof)}")
+    for stream in made.nats:
+        said = f"{many(stream.messages, 'message')}, {many(stream.consumers, 'consumer')}"
+        say(f"  stream {plain(stream.stream)}: {said}")
     say(f"  {plain(str(directory / made.archive))}")
 
 
@@ -71,7 +74,8 @@ def verdicts(results: Sequence[Verdict]) -> None:
         elif proof.failure:
             say(f"{paint('✗', RED)} {name}: {proof.failure.kind}")
         else:
-            say(f"{paint('✓', GREEN)} {name}: {_LEVELS[proof.level]}")
+            took = f" in {proof.seconds:.1f} s" if proof.level is Level.DRILL else ""
+            say(f"{paint('✓', GREEN)} {name}: {_LEVELS[proof.level]}{took}")
             if proof.level >= Level.RESTORE:
                 say(f"  {_read_by(proof)}")
 
@@ -184,6 +188,7 @@ def backup(found: Backup, *, directory: Path) -> None:
         "failure": proof.failure.message if proof.failure else "",
         "schema": _schema(found),
         "content": _content(found),
+        **_streams(found),
         "pinned": "no rule removes it" if found.pinned else "",
         "note": found.note,
     }
@@ -193,6 +198,16 @@ def backup(found: Backup, *, directory: Path) -> None:
             say(f"{paint(name.ljust(8), BOLD)}  {plain(value)}")
     if found.content.tables:
         _tables(found)
+
+
+def _streams(found: Backup) -> dict[str, str]:
+    """Return a line a stream of NATS; the first has the title."""
+    said = [
+        f"{one.stream}, {many(one.messages, 'message')} ({one.first_seq} to {one.last_seq}), "
+        f"{many(one.consumers, 'consumer')}, {decimal(one.bytes)}"
+        for one in found.nats
+    ] + [f"{one.stream} is not in it: {one.why}" for one in found.nats_missing]
+    return {"streams" if not number else " " * number: line for number, line in enumerate(said)}
 
 
 def _content(found: Backup) -> str:

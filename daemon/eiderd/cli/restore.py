@@ -18,8 +18,8 @@ from eiderd.errors import ConfigError
 if TYPE_CHECKING:
     from eiderd.app import App
     from eiderd.jobs.restore import Restored
+    from eiderd.maintenance.restore_plan import Plan
     from eiderd.model import Backup, Outcome
-    from eiderd.restoring import Plan
 
 Wanted = Annotated[
     str,
@@ -78,7 +78,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
             restore_report.plan_document(plan)
         return
     if plan.is_live and not yes:
-        _ask(quiet=json_)
+        ask(quiet=json_)
     with session.working(quiet=json_) as app:
         ended = _done(app, plan, found, extras=files)
     if json_:
@@ -125,7 +125,7 @@ def _moment(text: str | None) -> datetime.datetime | None:
         ) from error
 
 
-def _ask(*, quiet: bool) -> None:
+def ask(*, quiet: bool) -> None:
     """Raise ConfigError when nobody can be asked, Abort when the answer is no."""
     if quiet or not sys.stdin.isatty() or not sys.stdout.isatty():
         raise ConfigError(

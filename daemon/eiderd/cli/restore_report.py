@@ -10,13 +10,13 @@ from rich.filesize import decimal
 
 from eiderd.cli import documents
 from eiderd.cli.terminal import BOLD, GREEN, YELLOW, paint, say
-from eiderd.restoring import UNDO
+from eiderd.maintenance.restore_plan import UNDO
 from eiderd.units import spoken
 from eiderd.words import plain
 
 if TYPE_CHECKING:
     from eiderd.jobs.restore import Restored
-    from eiderd.restoring import Plan
+    from eiderd.maintenance.restore_plan import Plan
 
 
 def planned(plan: Plan, *, dry_run: bool) -> None:

@@ -63,14 +63,17 @@ class _Session:
         # Only jobs need these, and they take longer to import than the other verbs take in all.
         from eiderd import log  # noqa: PLC0415
         from eiderd.app import App  # noqa: PLC0415
+        from eiderd.outside import ownership  # noqa: PLC0415
 
         settings = self.settings()
         log.configure_verb(level=settings.log.level, format_=settings.log.format)
-        if quiet:
-            yield App(settings)
-            return
-        with terminal.progress() as shown:
-            yield App(settings, progress=shown)
+        try:
+            with contextlib.nullcontext() if quiet else terminal.progress() as shown:
+                yield App(settings, progress=shown) if shown else App(settings)
+        finally:
+            # `sudo eider backup`: the service must be able to read what root made.
+            folders = (settings.service.state, settings.backup.directory)
+            ownership.hand_over(folders, besides=frozenset({"engines"}))
 
 
 session = _Session()

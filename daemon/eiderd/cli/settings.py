@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from eiderd import config as configuration
-from eiderd import example
 from eiderd.cli import documents, terminal
 from eiderd.cli.root import Json, session
 from eiderd.errors import ConfigError
+from eiderd.sections import example
 from eiderd.words import plain
 
 
@@ -45,3 +45,10 @@ def show(json_: Json = False) -> None:
 def print_example() -> None:
     """Print an annotated configuration to start from."""
     terminal.write(example.annotated())
+
+
+def print_reference() -> None:
+    """Print every setting with its kind, its default and its meaning, as Markdown."""
+    from eiderd.sections import reference  # noqa: PLC0415
+
+    terminal.markdown(reference.markdown())

@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from eiderd import runbooks
-from eiderd.cli import documents, status_report, terminal
+from eiderd.cli import documents, heal_report, status_report, terminal
 from eiderd.cli.root import Json, session
 from eiderd.errors import ConfigError, ExitCode
 from eiderd.health import Condition
 
 
-def status(json_: Json = False) -> None:
+def status(
+    heal: Annotated[
+        bool, typer.Option("--heal", help="Say of each finding what is repaired, and why not.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Say how old the last verified backup is, what is wrong, and what to type about it."""
     from eiderd import log, lookout  # noqa: PLC0415  (they take long to import)
     from eiderd.outside import clock  # noqa: PLC0415
@@ -21,7 +26,11 @@ def status(json_: Json = False) -> None:
     settings = session.settings()
     log.configure_verb(level=settings.log.level, format_=settings.log.format)
     found = lookout.look_around(settings, at=clock.now(), zone=clock.zone())
-    if json_:
+    if heal:
+        documents.anything(heal_report.document(found)) if json_ else heal_report.show(
+            found, zone=clock.zone()
+        )
+    elif json_:
         documents.anything(status_report.document(found))
     else:
         status_report.show(found, zone=clock.zone())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eiderd.cli import heal_report
 from eiderd.cli.reports import columns
 from eiderd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, paint, say
 from eiderd.health import Condition, Severity
@@ -35,6 +36,12 @@ def show(status: Status, *, zone: tzinfo) -> None:
     _row("next", ", ".join(map(_upcoming, facts["upcoming"])))
     counts = [f"{count} {state}" for state, count in status.counted().items() if count]
     _row("backups", (", ".join(counts) or "none") + f" in {plain(status.directory)}")
+    _row("app", facts["application"])
+    _row("nats", facts["nats"])
+    _row("schema", plain(facts["schema"]))
+    _row("restore", facts["restore"])
+    if facts["healing"]["decisions"] or facts["healing"]["paused"]:
+        _row("healing", f"{plain(facts['healing']['said'])}; see: eider status --heal")
     for disk in facts["disks"]:
         forecast = f", {disk['forecast']}" if disk["forecast"] else ""
         _row("disk", f"{disk['place']}: {disk['free']} of {disk['total']} free{forecast}")
@@ -99,10 +106,14 @@ def document(status: Status) -> dict[str, Any]:
         "recent": status.recent,
         "backups": {str(state): count for state, count in status.counted().items()},
         "prune_frozen": status.frozen,
+        "drilled": status.drilled,
         "disks": status.disks,
+        "application": status.application,
+        "nats": status.nats,
         "runs": [
             {"job": job, "outcome": outcome, "count": count}
             for (job, outcome), count in status.totals.runs.items()
         ],
         "missed": dict(status.totals.missed),
+        "healing": heal_report.document(status),
     }

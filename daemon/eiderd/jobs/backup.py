@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from eiderd import __version__, catalog, proof
 from eiderd.comparison import compared
 from eiderd.errors import VerificationFailed
+from eiderd.evidence import StreamsTaken
 from eiderd.model import (
     Backup,
     Consistency,
@@ -24,6 +25,7 @@ from eiderd.model import (
     Source,
     State,
 )
+from eiderd.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,17 +79,24 @@ def run(
     open_mirror: Callable[[], Opened],
     together: Together,
     compare: Compare,
+    capture_streams: Callable[[], StreamsTaken] = StreamsTaken,
 ) -> Outcome[Backup]:
     """Return the backup: `verified`, `suspect` or `unverified`. What fails leaves no trace behind.
 
     The archive is written and read back while an engine reads the mirror it was written from: the
     members' SHA-256 prove that both are the same bytes. `ensure_room` comes before anything is
-    copied: a disk that is full ends more than a backup.
+    copied: a disk that is full ends more than a backup. What becomes of the streams of NATS stops
+    nothing: the manifest says which are missing.
 
     Raise what the steps raise; VerificationFailed when the archive did not come back from disk as
     it was written.
     """
     ensure_room()
+    # The streams before the database, never after it: an application acknowledges an event once it
+    # is in the database, and what was acknowledged when a stream is captured is then in the later
+    # copy of the database; what was not is still in the stream. The other way round, whatever is
+    # acknowledged between the two would be in neither.
+    streams = capture_streams()
     captured = refresh()
     created_at = _consistency(captured).captured_to
     draft = catalog.draft(directory, created_at=created_at)
@@ -96,7 +105,7 @@ def run(
         packed = pack(
             target=draft.archive,
             captured=captured,
-            manifest=_inside(draft, created_at=created_at, database=source.name),
+            manifest=_inside(draft, streams, created_at=created_at, database=source.name),
         )
         read_back = functools.partial(
             check,
@@ -114,6 +123,7 @@ def run(
         verdict = proof.judge(checked=checked, opened=opened, at=now())
         _refuse_bad_archive(verdict)
         backup = _backup(draft, packed, captured, source=source, note=note, verdict=verdict)
+        backup = dataclasses.replace(backup, nats=streams.taken, nats_missing=streams.missing)
         if opened.tables:
             backup = dataclasses.replace(backup, content=proof.content_of(opened))
         if backup.verified:
@@ -127,7 +137,11 @@ def run(
 
 
 def _inside(
-    draft: catalog.Draft, *, created_at: datetime.datetime, database: str
+    draft: catalog.Draft,
+    streams: StreamsTaken,
+    *,
+    created_at: datetime.datetime,
+    database: str,
 ) -> dict[str, object]:
     """Return what the manifest within the archive says besides its members."""
     return {
@@ -135,6 +149,11 @@ def _inside(
         "sequence": draft.sequence,
         "created_at": created_at.isoformat(),
         "database": database,
+        "nats": [
+            {**dataclasses.asdict(one), "captured_at": one.captured_at.isoformat()}
+            for one in streams.taken
+        ],
+        "nats_missing": [dataclasses.asdict(one) for one in streams.missing],
         "eiderd": __version__,
     }
 
@@ -142,7 +161,16 @@ def _inside(
 def _why(backup: Backup) -> str:
     if backup.state is State.SUSPECT:
         return f"its content is suspect: {'; '.join(backup.content.reasons)}"
+    if backup.nats_missing and backup.verified:
+        return without(backup)
     return proof.explain(backup.proof)[0]
+
+
+def without(backup: Backup) -> str:
+    """Return which streams of NATS a backup does without, and why."""
+    return "; ".join(
+        f"stream {plain(one.stream)} is not in it: {plain(one.why)}" for one in backup.nats_missing
+    )
 
 
 def _backup(

@@ -6,7 +6,7 @@ again only when the disk has long been well, or it would come and go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.filesize import decimal
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from eiderd.evidence import Ballast
     from eiderd.status import Disk
+
+
+NAME: Final = ".ballast"  # in the folder of the backups
 
 
 class Allocate(Protocol):

@@ -12,7 +12,7 @@ from eiderd.status import Frozen
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from eiderd.catalog import BriefListing
@@ -62,16 +62,16 @@ def run(
             ending=Ending.NOTHING_TO_DO, value=Pruned(plan=plan), why="there is no backup"
         )
     if plan.frozen:
-        return Outcome(ending=Ending.REFUSED, value=Pruned(plan=plan), why=why_frozen(plan))
+        return Outcome(ending=Ending.REFUSED, value=Pruned(plan=plan), why=why_frozen(plan.frozen))
     if not plan.remove:
         return Outcome(ending=Ending.NOTHING_TO_DO, value=Pruned(plan=plan), why="no backup is due")
     removed = () if dry_run else _remove(directory, plan, look=look, record=record)
     return Outcome(ending=Ending.DONE, value=Pruned(plan=plan, removed=removed))
 
 
-def why_frozen(plan: Plan) -> str:
+def why_frozen(frozen: Iterable[Frozen]) -> str:
     """Say in words why nothing is removed; empty when it is not so."""
-    return "; ".join(_WHY[cause] for cause in plan.frozen)
+    return "; ".join(_WHY[cause] for cause in frozen)
 
 
 def _remove(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 from eiderd import catalog, proof
 from eiderd.comparison import compared
 from eiderd.evidence import Damage
-from eiderd.model import Backup, ContentVerdict, Ending, Failure, Level, Outcome, Proof, State
+from eiderd.model import Backup, Ending, Failure, Level, Outcome, Proof
 
 if TYPE_CHECKING:
     import datetime
@@ -61,7 +60,7 @@ def run(
             archive=archive, sha256=backup.sha256, members=backup.members, id_=backup.id
         )
         verdict, opened = _prove(archive, checked, level=level, open_archive=open_archive, now=now)
-    found = _recorded(backup, verdict, opened)
+    found = proof.recorded(backup, verdict, opened)
     if found.verified and not backup.verified:  # as a new one, it must not count unseen
         found = compared(directory, found, compare=compare)
     if found != backup:
@@ -121,22 +120,3 @@ def _prove(
     if level >= Level.RESTORE and not checked.damage and not checked.encrypted:
         opened = open_archive(archive=archive, checked=checked)
     return proof.judge(checked=checked, opened=opened, at=now()), opened
-
-
-def _recorded(backup: Backup, verdict: Proof, opened: Opened | None) -> Backup:
-    """Return the backup as it is known now. A look that went less deep takes nothing back."""
-    known = backup.proof
-    # Also why it did not get further stays known, until something gets at least so far again.
-    reached = known.failure.level if known.failure else known.level
-    if verdict.failure is None and verdict.level < reached:
-        return backup
-    state: State = State.VERIFIED
-    if verdict.level < Level.RESTORE:
-        state = proof.state_of(verdict) if verdict.failure else backup.state
-    suspect = State.SUSPECT is backup.state or backup.content.verdict is ContentVerdict.SUSPECT
-    if suspect and state is not State.CORRUPT:
-        state = State.SUSPECT  # only a person takes that back, no proof does
-    content = backup.content
-    if opened and opened.tables and not content.tables:
-        content = proof.content_of(opened)
-    return dataclasses.replace(backup, proof=verdict, state=state, content=content)

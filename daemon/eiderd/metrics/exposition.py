@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from eiderd.metrics.series import TABLE, Type
@@ -22,7 +27,11 @@ if TYPE_CHECKING:
     from eiderd.metrics.series import Series
     from eiderd.status import Status
 
-NAMES: Final = frozenset(series.name for series in TABLE)
+NAMES: Final = frozenset(
+    series.name + suffix
+    for series in TABLE
+    for suffix in (("_bucket", "_sum", "_count") if series.type is Type.HISTOGRAM else ("",))
+)
 
 _NAME: Final = re.compile(r"\beider_[a-z0-9_]+")
 _OPENMETRICS: Final = "application/openmetrics-text"
@@ -60,6 +69,9 @@ class _Known(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for series in TABLE:
+            if series.sum:
+                yield _histogram(series, self._status, total=series.sum(self._status))
+                continue
             family = _family(series)
             for values, figure in series.samples(self._status):
                 family.add_metric(values, float(figure))
@@ -69,6 +81,11 @@ class _Known(Collector):
 def _family(series: Series) -> CounterMetricFamily | GaugeMetricFamily:
     kind = CounterMetricFamily if series.type is Type.COUNTER else GaugeMetricFamily
     return kind(series.name, series.help, labels=series.labels)
+
+
+def _histogram(series: Series, status: Status, *, total: float) -> HistogramMetricFamily:
+    buckets = [(bound, count) for (bound,), count in series.samples(status)]
+    return HistogramMetricFamily(series.name, series.help, buckets=buckets, sum_value=total)
 
 
 @functools.cache

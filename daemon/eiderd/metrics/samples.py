@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from eiderd.heal import actions
 from eiderd.health import Kind, Severity
-from eiderd.model import Job, RunOutcome
+from eiderd.model import FROZEN_BOUNDS, Job, RunOutcome
+from eiderd.schema.facts import Replay
 from eiderd.status import Place, Status
 from eiderd.words import plain
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterator, Mapping
 
+    from eiderd.broker.evidence import ConsumerSeen, NatsSeen, StreamSeen
+    from eiderd.evidence import ApplicationState
     from eiderd.model import Brief, Run, State
     from eiderd.status import Disk
 
@@ -87,6 +91,12 @@ def schema_version(status: Status) -> float:
     return math.nan if version is None else version
 
 
+def wal_replays(status: Status) -> float:
+    latest = status.schema.latest
+    known = {Replay.YES: 1.0, Replay.NO: 0.0}
+    return known.get(latest.seen.replay, math.nan) if latest else math.nan
+
+
 def rows(status: Status) -> list[Sample]:
     """Return the rows of each table. Two names that look alike once made plain are one series."""
     counts: Counter[str] = Counter()
@@ -119,6 +129,105 @@ def next_runs(status: Status) -> dict[Job, float]:
         moment = when(upcoming.at)
         found[upcoming.job] = min(moment, found.get(upcoming.job, moment))
     return found
+
+
+def frozen(status: Status) -> Iterator[Sample]:
+    """Yield how often the application was held still for so long or less, for each bound."""
+    counts = status.totals.frozen
+    for bound in FROZEN_BOUNDS:
+        so_far = sum(count for within, count in counts.items() if within <= bound)
+        yield ("+Inf" if math.isinf(bound) else str(bound),), so_far
+
+
+# The application --------------------------------------------------------------------------------
+
+
+def application_state(status: Status) -> dict[ApplicationState, float]:
+    return {status.application.state: 1} if status.application else {}
+
+
+def application_healthy(status: Status) -> float:
+    health = status.application.health if status.application else None
+    return math.nan if health is None else health.well
+
+
+def application_restarts(status: Status) -> float:
+    count = status.application.restarts if status.application else None
+    return math.nan if count is None else count
+
+
+# Healing ----------------------------------------------------------------------------------------
+
+
+def heal_actions(status: Status) -> Iterator[Sample]:
+    for job in actions.JOBS:
+        for outcome in RunOutcome:
+            yield (str(job), str(outcome)), status.healing.counts.get((job, outcome), 0)
+
+
+# NATS -------------------------------------------------------------------------------------------
+
+
+def nats(value: Callable[[NatsSeen], float | None]) -> Samples:
+    """Return what gives one figure of NATS; NaN while nobody has looked, or NATS does not say."""
+
+    def figure(status: Status) -> float:
+        seen = status.nats.seen if status.nats else None
+        found = value(seen) if seen else None
+        return math.nan if found is None else found
+
+    return one(figure)
+
+
+def nats_up(status: Status) -> float:
+    """Return 1 or 0; NaN while NATS is not configured, or nobody has looked."""
+    if status.nats is None or not (status.nats.seen or status.nats.why):
+        return math.nan
+    return status.nats.seen is not None
+
+
+def nats_store_limit(status: Status) -> float:
+    """Return the limit that the account has, else the one that is configured."""
+    if status.nats is None:
+        return math.inf
+    account = status.nats.seen.account if status.nats.seen else None
+    limit = account.max_storage_bytes if account else None
+    return limit or status.nats.store_limit_bytes or math.inf
+
+
+def nats_streams(value: Callable[[StreamSeen], float]) -> Samples:
+    """Return what gives a figure of each expected stream; NaN for one that is not there."""
+
+    def found(status: Status) -> Iterator[Sample]:
+        known = {stream.name: stream for stream in _streams(status)}
+        for name in status.nats.expected if status.nats else ():
+            yield (name,), value(known[name]) if name in known else math.nan
+
+    return found
+
+
+def nats_consumers(value: Callable[[ConsumerSeen], float]) -> Samples:
+    """Return what gives a figure of each expected consumer; NaN for one that is not there."""
+
+    def found(status: Status) -> Iterator[Sample]:
+        known = {
+            (of.stream, of.name): of
+            for stream in _streams(status)
+            for of in stream.consumers
+            if of.there and not of.problem
+        }
+        for stream, consumers in (status.nats.expected if status.nats else {}).items():
+            for name in consumers:
+                place = (stream, name)
+                yield place, value(known[place]) if place in known else math.nan
+
+    return found
+
+
+def _streams(status: Status) -> list[StreamSeen]:
+    seen = status.nats.seen if status.nats else None
+    streams = seen.streams if seen else ()
+    return [stream for stream in streams if stream.there and not stream.problem]
 
 
 # Findings, disks --------------------------------------------------------------------------------

@@ -10,16 +10,21 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections.abc import Callable
 from typing import Final
 
+from eiderd.broker.evidence import JetStream
+from eiderd.evidence import ApplicationState
+from eiderd.heal import actions
 from eiderd.health import Condition
 from eiderd.metrics import samples
 from eiderd.metrics.samples import each, one, when
 from eiderd.model import Job, State
-from eiderd.status import Frozen
+from eiderd.status import Frozen, Status
 
 # What the timetable begins by itself. A test holds it equal to the timetable.
-TIMED: Final = (Job.BACKUP, Job.VERIFY, Job.FRESHNESS, Job.DISK)
+TIMED: Final = (Job.BACKUP, Job.VERIFY, Job.DRILL, Job.MIRROR, Job.FRESHNESS, Job.DISK,
+                Job.APPLICATION, Job.NATS, Job.HEAL, Job.EXCHANGE)  # fmt: skip
 # `job` and `instance` are Prometheus's own: it would rename ours to `exported_job`.
 _JOB: Final = ("job_name",)
 
@@ -29,17 +34,22 @@ class Type(enum.StrEnum):
 
     GAUGE = "gauge"
     COUNTER = "counter"
+    HISTOGRAM = "histogram"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One name. `samples` computes all its figures from what is known."""
+    """One name. `samples` computes all its figures from what is known.
+
+    Those of a histogram are the counts up to each bound, and `sum` is the sum of all it counted.
+    """
 
     name: str
     type: Type = Type.GAUGE
     help: str
     labels: tuple[str, ...] = ()
     samples: samples.Samples
+    sum: Callable[[Status], float] | None = None
 
 
 TABLE: Final = (
@@ -146,6 +156,23 @@ TABLE: Final = (
         samples=one(samples.schema_version),
     ),
     Series(
+        name="eider_schema_looked_timestamp_seconds",
+        help="When the schema in force was last read, in the mirror; 0 when never.",
+        samples=one(lambda status: when(status.schema.latest.at if status.schema.latest else None)),
+    ),
+    Series(
+        name="eider_mirror_refreshed_timestamp_seconds",
+        help="When the mirror was last brought up to date with the database; 0 when it is not "
+        "known. It is left alone while nothing is written.",
+        samples=one(lambda status: when(status.schema.refreshed_at)),
+    ),
+    Series(
+        name="eider_wal_replays",
+        help="1 when an engine would replay the write-ahead log as it was at the last look, 0 when "
+        "it would not, NaN when it is not known.",
+        samples=one(samples.wal_replays),
+    ),
+    Series(
         name="eider_database_bytes",
         help="Size of the live database file at the last look.",
         samples=one(lambda status: status.database_bytes),
@@ -159,6 +186,113 @@ TABLE: Final = (
         name="eider_last_frozen_seconds",
         help="How long the application was frozen or stopped for the newest verified backup.",
         samples=one(lambda status: status.application_frozen_seconds),
+    ),
+    Series(
+        name="eider_frozen_seconds",
+        type=Type.HISTOGRAM,
+        help="How long the application was frozen or stopped for a backup, each time that it was.",
+        labels=("le",),
+        samples=samples.frozen,
+        sum=lambda status: status.totals.frozen_seconds,
+    ),
+    Series(
+        name="eider_last_drill_timestamp_seconds",
+        help="When a backup was last restored for practice; 0 when none ever was.",
+        samples=one(lambda status: when(status.drilled.at if status.drilled else None)),
+    ),
+    Series(
+        name="eider_last_drill_seconds",
+        help="How long that restore took, proofs included: what to expect; NaN when none ever was.",
+        samples=one(lambda status: status.drilled.seconds if status.drilled else math.nan),
+    ),
+    Series(
+        name="eider_application_state",
+        help="1 for what the application's state was at the last look; all 0 before it.",
+        labels=("state",),
+        samples=each(ApplicationState, samples.application_state),
+    ),
+    Series(
+        name="eider_application_healthy",
+        help="1 when the application said that it is well, 0 when not; NaN when nothing tells.",
+        samples=one(samples.application_healthy),
+    ),
+    Series(
+        name="eider_application_restarts",
+        help="Restarts of the application that nobody asked for, as its keeper counts them.",
+        samples=one(samples.application_restarts),
+    ),
+    Series(
+        name="eider_nats_up",
+        help="1 when NATS took a connection at the last look, 0 when not; NaN without nats.url.",
+        samples=one(samples.nats_up),
+    ),
+    Series(
+        name="eider_nats_rtt_seconds",
+        help="How long NATS took to answer at the last look.",
+        samples=samples.nats(lambda seen: seen.rtt_seconds),
+    ),
+    Series(
+        name="eider_nats_jetstream_up",
+        help="1 when JetStream did what it was asked at the last look, 0 when not.",
+        samples=samples.nats(lambda seen: seen.jetstream is JetStream.ON),
+    ),
+    Series(
+        name="eider_nats_store_bytes",
+        help="What the account has stored on disk.",
+        samples=samples.nats(lambda seen: seen.account.storage_bytes if seen.account else None),
+    ),
+    Series(
+        name="eider_nats_store_limit_bytes",
+        help="What it may store: the account's limit, else nats.store_limit; +Inf without.",
+        samples=one(samples.nats_store_limit),
+    ),
+    Series(
+        name="eider_nats_stream_messages",
+        help="Messages in the expected stream; NaN when it is not there.",
+        labels=("stream",),
+        samples=samples.nats_streams(lambda stream: stream.messages),
+    ),
+    Series(
+        name="eider_nats_stream_bytes",
+        help="Size of the expected stream; NaN when it is not there.",
+        labels=("stream",),
+        samples=samples.nats_streams(lambda stream: stream.bytes),
+    ),
+    Series(
+        name="eider_nats_stream_first_sequence",
+        help="Number of the oldest message in the expected stream.",
+        labels=("stream",),
+        samples=samples.nats_streams(lambda stream: stream.first_sequence),
+    ),
+    Series(
+        name="eider_nats_stream_last_sequence",
+        help="Number of the newest message of the expected stream.",
+        labels=("stream",),
+        samples=samples.nats_streams(lambda stream: stream.last_sequence),
+    ),
+    Series(
+        name="eider_nats_consumer_pending",
+        help="Messages that wait for the expected consumer; NaN when it is not there.",
+        labels=("stream", "consumer"),
+        samples=samples.nats_consumers(lambda of: of.pending),
+    ),
+    Series(
+        name="eider_nats_consumer_ack_pending",
+        help="Messages that were delivered to it and are not acknowledged yet.",
+        labels=("stream", "consumer"),
+        samples=samples.nats_consumers(lambda of: of.ack_pending),
+    ),
+    Series(
+        name="eider_nats_consumer_redelivered",
+        help="Messages that had to be delivered to it again.",
+        labels=("stream", "consumer"),
+        samples=samples.nats_consumers(lambda of: of.redelivered),
+    ),
+    Series(
+        name="eider_nats_consumer_acked_sequence",
+        help="Up to which message it has acknowledged all.",
+        labels=("stream", "consumer"),
+        samples=samples.nats_consumers(lambda of: of.acked_sequence),
     ),
     Series(
         name="eider_backup_schedule_interval_seconds",
@@ -243,6 +377,36 @@ TABLE: Final = (
         name="eider_retention_max_backups",
         help="How many backups there may be: retention.max_count; +Inf when it is not set.",
         samples=one(lambda status: math.inf if status.max_count is None else status.max_count),
+    ),
+    Series(
+        name="eider_healing_enabled",
+        help="1 when eiderd may repair by itself: heal.enabled.",
+        samples=one(lambda status: status.healing.enabled),
+    ),
+    Series(
+        name="eider_healing_paused",
+        help="1 while somebody has paused healing.",
+        samples=one(lambda status: status.healing.pause is not None),
+    ),
+    Series(
+        name="eider_heal_actions_total",
+        type=Type.COUNTER,
+        help="Repairs that were tried, by how their runs ended.",
+        labels=("action", "outcome"),
+        samples=samples.heal_actions,
+    ),
+    Series(
+        name="eider_heal_confirmed_total",
+        type=Type.COUNTER,
+        help="Repairs of which the check says that they helped.",
+        labels=("action",),
+        samples=each(actions.JOBS, lambda status: status.healing.confirmed),
+    ),
+    Series(
+        name="eider_heal_stopped",
+        help="1 for a repair that was given up: a person has to act.",
+        labels=("action",),
+        samples=each(actions.JOBS, lambda status: dict.fromkeys(status.healing.stopped, 1)),
     ),
     Series(
         name="eider_disk_free_bytes",

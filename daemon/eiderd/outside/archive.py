@@ -4,12 +4,13 @@
 names, configured extra files under `files/`, and last `eider-manifest.json`, which lists them all.
 Tar as GNU tar writes it, gzip by ISA-L (RFC 1952), so any tool reads it.
 
-It is read by `tar_reader`, which treats every archive as hostile. Nothing is written while one is
-checked, and unpacking writes exactly what the check counted.
+It is read by `tar_reader`, which treats every archive as hostile. Unpacking writes exactly what the
+check counted, or, in one reading with the check, what a manifest says that it holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -28,7 +29,6 @@ from eiderd.outside.tar_header import Refused, shown
 from eiderd.outside.tar_reader import CHUNK, GZIP, opened
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from eiderd.outside.tar_reader import Content
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "eider-manifest.json"
 EXTRA_FOLDER: Final = "files"
+STREAM_FOLDER: Final = "nats"
 
 _LEVEL: Final = 1  # ISA-L's best ratio for its speed; 2 threads compress, this one hashes
 _THREADS: Final = 2
@@ -187,13 +188,19 @@ def unpack(
 
 
 def unpack_extras(
-    *, archive: Path, folder: Path, members: Sequence[Member], progress: Progress
+    *,
+    archive: Path,
+    folder: Path,
+    members: Sequence[Member],
+    progress: Progress,
+    inside: str = EXTRA_FOLDER,
 ) -> int:
     """Unpack the extra files of a checked archive below `folder`, which is new; return how many.
 
-    `members` is what `check` counted. Raise as `unpack` does.
+    `inside` is where they stand in the archive: the streams stand elsewhere. `members` is what
+    `check` counted. Raise as `unpack` does.
     """
-    sizes = {one.name: one.bytes for one in members if one.name.startswith(f"{EXTRA_FOLDER}/")}
+    sizes = {one.name: one.bytes for one in members if one.name.startswith(f"{inside}/")}
     total, done = sum(sizes.values()), 0
     if total > (free := files.free_bytes(folder)):
         raise NoSpace(
@@ -232,15 +239,26 @@ def _unpacked(
 
 
 def _write_member(path: Path, content: Content) -> Iterator[int]:
+    with new_file(path) as write:
+        while data := content.read(CHUNK):
+            write(data)
+            yield len(data)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Yield what writes into a file that was not there, which is synced in the end."""
     with files.writing_to(path.parent):
         descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, files.PRIVATE_FILE
         )
     with os.fdopen(descriptor, "wb") as file:
-        while data := content.read(CHUNK):
+
+        def write(data: bytes) -> None:
             with files.writing_to(path.parent):
                 file.write(data)
                 file.flush()  # here, where a full disk has a remedy
-            yield len(data)
+
+        yield write
         with files.writing_to(path.parent):
             os.fsync(file.fileno())

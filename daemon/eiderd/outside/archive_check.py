@@ -1,11 +1,13 @@
-"""One reading of an archive, writing nothing: proof levels 1 to 3.
+"""One reading of an archive: proof levels 1 to 3.
 
 Given an archive of eiderd's, of the application itself, or a bare tar of a database and its WAL,
-say how far it can be trusted. Memory is bounded whatever the archive.
+say how far it can be trusted. Memory is bounded whatever the archive. Nothing is written, unless
+somebody wants files of it: then those, in the same reading, to be thrown away if it is not good.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, cast
 from eiderd.errors import EiderError
 from eiderd.evidence import Checked, Damage, Member
 from eiderd.outside import files
-from eiderd.outside.archive import GZIP_HEADER_BYTES, MANIFEST, Hashing
+from eiderd.outside.archive import GZIP_HEADER_BYTES, MANIFEST, Hashing, new_file
 from eiderd.outside.archive_compare import (
     FOREIGN_METADATA,
     GOOD,
@@ -74,9 +76,13 @@ class _Audit:
 
 
 class _Reader:
-    """Takes the members of an archive one after the other."""
+    """Takes the members of an archive one after the other; writes those in `wanted` to `into`."""
 
-    def __init__(self, *, most_bytes: int | None) -> None:
+    def __init__(
+        self, *, most_bytes: int | None, into: Path | None, wanted: Mapping[str, int]
+    ) -> None:
+        self._into = into
+        self._wanted = wanted
         self.reading = Reading(members=[], documents={}, databases=[])
         self.audits: dict[str, _Audit] = {}
         self._most_bytes = most_bytes
@@ -95,6 +101,16 @@ class _Reader:
         return tar.bytes
 
     def _take(self, entry: Entry, content: Content) -> None:
+        with contextlib.ExitStack() as stack:
+            write = None
+            # Neither another name nor more bytes than whoever wants it has said.
+            if self._into and self._wanted.get(entry.name) == entry.size:
+                write = stack.enter_context(new_file(self._into / entry.name))
+            self._read(entry, content, write=write)
+
+    def _read(
+        self, entry: Entry, content: Content, *, write: Callable[[bytes], None] | None
+    ) -> None:
         name = entry.name
         digest, first = hashlib.sha256(), True
         audit: _Audit | None = None
@@ -112,6 +128,8 @@ class _Reader:
                 kept += data
             if audit:
                 audit.feed(data)
+            if write:
+                write(data)
         if audit:
             audit.finish()
         if keep:
@@ -138,19 +156,28 @@ def check(
     most_bytes: int | None,
     progress: Progress,
     beside: Mapping[str, Any] | None = None,
+    into: Path | None = None,
+    wanted: Mapping[str, int] | None = None,
 ) -> Checked:
     """Read an archive once and say how far it can be trusted.
 
     Level 1 compares its SHA-256, level 2 every member with the manifest inside and with
     `expected_members` (the manifest beside it), level 3 the database's headers and block checksums.
     `beside` is Cartographus's own record of this archive, from its `metadata.json`. `most_bytes`
-    bounds what it may unpack to.
+    bounds what it may unpack to. With `into`, a private folder, the members of `wanted` (names of
+    plain files, with their sizes) are written there on the way, synced: they are good for nothing
+    before the answer is.
 
-    Raise SourceUnavailable when the archive itself cannot be read from disk.
+    Raise SourceUnavailable when the archive itself cannot be read from disk; with `into` also what
+    refuses to be written: NoSpace, StoreUnavailable.
     """
     if expected_members is not None:  # then there is no reason to read on and on
         most_bytes = sum(member["bytes"] for member in expected_members) + LARGEST_DOCUMENT
-    reader, found, sha256 = _read(archive, most_bytes=most_bytes, progress=progress)
+    reader = _Reader(most_bytes=most_bytes, into=into, wanted=wanted or {})
+    found, sha256 = _read(archive, reader, progress=progress)
+    if into:
+        with files.writing_to(into):
+            files.sync_folder(into)
     reading = reader.reading
     audit = reader.audits.get(reading.candidates[0]) if reading.candidates else None
     differs = compare_checksum(sha256, recorded=expected_sha256, beside=beside)
@@ -178,11 +205,9 @@ def check(
     )
 
 
-def _read(
-    archive: Path, *, most_bytes: int | None, progress: Progress
-) -> tuple[_Reader, Finding, str]:
-    """Return what was read, what stopped the reading, and the SHA-256."""
-    reader, found = _Reader(most_bytes=most_bytes), GOOD
+def _read(archive: Path, reader: _Reader, *, progress: Progress) -> tuple[Finding, str]:
+    """Return what stopped the reading, and the SHA-256."""
+    found = GOOD
     with files.reading_archive(archive), os.fdopen(files.open_regular(archive), "rb") as raw:
         size = os.fstat(raw.fileno()).st_size
         head = raw.read(GZIP_HEADER_BYTES)
@@ -197,7 +222,7 @@ def _read(
             reader.reading.one_gzip_stream = tar_bytes % (1 << 32) == _last_number(raw, size)
         while file.read(CHUNK):  # the SHA-256 is of all of it, whatever stopped the reading
             pass
-    return reader, found, file.hash.hexdigest()
+    return found, file.hash.hexdigest()
 
 
 def _last_number(file: IO[bytes], size: int) -> int:

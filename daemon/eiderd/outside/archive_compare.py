@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eiderd.evidence import Damage, Member
-from eiderd.outside.archive import EXTRA_FOLDER, GZIP_HEADERS, MANIFEST
+from eiderd.outside.archive import EXTRA_FOLDER, GZIP_HEADERS, MANIFEST, STREAM_FOLDER
 from eiderd.outside.duckdb_file import WAL_SUFFIXES, wal_names
 from eiderd.outside.tar_header import shown
 
@@ -47,8 +47,9 @@ class Reading:
         return MANIFEST in self.documents
 
     def is_extra(self, name: str) -> bool:
-        """Say whether a member is one of the files that the operator has had added."""
-        return self.ours and PurePosixPath(name).parts[0] == EXTRA_FOLDER
+        """Say whether a member is one of the files that the operator has had added, or a stream."""
+        first, *rest = PurePosixPath(name).parts
+        return self.ours and bool(rest) and first in {EXTRA_FOLDER, STREAM_FOLDER}
 
     @property
     def candidates(self) -> list[str]:

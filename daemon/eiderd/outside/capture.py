@@ -95,7 +95,7 @@ def refresh(
             # What a refresh that did not end had written was never reported.
             everything=first_pass is not None or not mark.trusted,
         )
-        mark.whole(unsound=work.unsound)
+        mark.whole(unsound=work.unsound, thorough=thorough or unjudged)
     return report
 
 

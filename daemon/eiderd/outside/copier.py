@@ -117,6 +117,8 @@ def check(
     deadline_seconds: float,
     progress: Progress,
     beside: Mapping[str, Any] | None = None,
+    into: Path | None = None,
+    wanted: Mapping[str, int] | None = None,
 ) -> Checked:
     """As `archive_check.check`, in a child."""
     members = expected_members
@@ -131,6 +133,8 @@ def check(
             "expected_id": expected_id,
             "most_bytes": most_bytes,
             "beside": beside,
+            "into": into and str(into),
+            "wanted": wanted,
         },
     )
     damage = result["damage"]
@@ -174,6 +178,7 @@ def unpack_extras(
     members: Sequence[Member],
     deadline_seconds: float,
     progress: Progress,
+    inside: str = "files",
 ) -> int:
     """As `archive.unpack_extras`, in a child."""
     result = _run(
@@ -183,6 +188,7 @@ def unpack_extras(
         order={
             "archive": str(archive),
             "folder": str(folder),
+            "inside": inside,
             "members": [dataclasses.asdict(member) for member in members],
         },
     )

@@ -42,10 +42,11 @@ def _pack(
     return dataclasses.asdict(packed)
 
 
-def _check(*, archive: str, **words: Any) -> dict[str, Any]:
+def _check(*, archive: str, into: str | None, **words: Any) -> dict[str, Any]:
     from eiderd.outside.archive_check import check
 
-    return dataclasses.asdict(check(archive=Path(archive), **words))
+    folder = Path(into) if into else None
+    return dataclasses.asdict(check(archive=Path(archive), into=folder, **words))
 
 
 def _unpack(

@@ -123,6 +123,57 @@ def version(*, interpreter: Path, bounds: Bounds) -> str:
     return str(answer.result["engine"])
 
 
+def ask_schema(
+    *,
+    database: Path,
+    interpreter: Path,
+    scratch: Path,
+    bounds: Bounds,
+    schema_table: str,
+    spare_bytes: int,
+    table: str | None = None,
+) -> dict[str, Any]:
+    """Let an engine open `database` as `open_and_read` does, and say only which schema it has.
+
+    Return its answer: `kind` is "ok", or why it could not be opened, with `message`. Where the
+    engine wants to write, it is given a copy, unless that would be larger than `spare_bytes`.
+    Raise ConfigError when `interpreter` holds no engine, ChildFailed when its process was ended.
+    """
+    order = {
+        "do": "schema",
+        "database": str(database),
+        "scratch": str(scratch),
+        "threads": 1,
+        "schema_table": schema_table,
+        "spare_bytes": spare_bytes,
+        "table": table,
+    }
+    answer: dict[str, Any] = {}
+    for memory_limit in _limits(bounds.memory_limit, wal_bytes=_wal_bytes(database)):
+        said = {**order, "memory_limit": f"{memory_limit // 1_000_000}MB"}
+        limits = dataclasses.replace(bounds, memory_limit=memory_limit)
+        answer = _answered(said, interpreter=interpreter, bounds=limits)
+        if answer["kind"] != "out_of_memory":
+            break
+    return answer
+
+
+def _answered(order: Mapping[str, object], *, interpreter: Path, bounds: Bounds) -> dict[str, Any]:
+    """An engine that crashes has given an answer too. One that was killed has not."""
+    try:
+        return _run(
+            order, interpreter=interpreter, bounds=bounds, progress=lambda _d, _t: None
+        ).result
+    except ChildFailed as error:
+        _refuse_missing(interpreter, error)
+        if error.how not in _CRASHES:
+            raise
+        return {"engine": _named(interpreter), "kind": "engine_died", "message": error.message}
+
+
+_CRASHES: Final = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"})
+
+
 def command(interpreter: Path) -> list[str]:
     """Return the command line that is the engine's child in the environment of `interpreter`."""
     return [str(interpreter), "-I", "-c", _START, str(Path(__file__).parent)]
@@ -154,7 +205,7 @@ def _refuse_missing(interpreter: Path, error: ChildFailed) -> None:
 def _fallen(error: ChildFailed, *, engine: Path) -> Opened:
     hung = error.how == "deadline"
     return Opened(
-        engine=engine.parent.parent.name if engine != Path(sys.executable) else "",
+        engine=_named(engine),
         damage=Damage.DEADLINE if hung else Damage.ENGINE_DIED,
         message="the engine did not finish before its deadline" if hung
         else f"the engine died: {error.message}",
@@ -162,6 +213,11 @@ def _fallen(error: ChildFailed, *, engine: Path) -> Opened:
         schema_digest=None, schema_version=None, storage_version=None, fingerprint_kind=None,
         blocks_free=None, extensions=(), seconds=0.0, peak_bytes=0,
     )  # fmt: skip
+
+
+def _named(interpreter: Path) -> str:
+    """Return the version of a side environment; of eiderd's own nothing is known here."""
+    return interpreter.parent.parent.name if interpreter != Path(sys.executable) else ""
 
 
 def _opened(answer: process.Answer) -> Opened:

@@ -38,9 +38,32 @@ class Mark:
             path.unlink(missing_ok=True)
         return cls(path, trusted, tuple(unsound) if isinstance(unsound, list) else ())
 
-    def whole(self, *, unsound: Iterable[int]) -> None:
+    def whole(self, *, unsound: Iterable[int], thorough: bool) -> None:
+        """Record that a refresh ended; `thorough`: it compared every byte."""
+        said = {"boot": _boot(), "unsound": sorted(unsound), "thorough": thorough}
         with files.writing_to(self.path.parent):
-            self.path.write_text(json.dumps({"boot": _boot(), "unsound": sorted(unsound)}))
+            self.path.write_text(json.dumps(said))
+
+
+def stamp(mirror: Path, *, name: str) -> tuple[int, int] | None:
+    """Return what differs after every refresh; None while one writes, or where no mirror is.
+
+    The second of the two is when the last one ended, in nanoseconds since the epoch. Whoever reads
+    a mirror without its lock asks before and after: equal, and nothing was written between.
+    """
+    try:
+        seen = (mirror / f".{name}.mark").stat()
+    except FileNotFoundError:
+        return None
+    return seen.st_ino, seen.st_mtime_ns
+
+
+def was_thorough(mirror: Path, *, name: str) -> bool:
+    """Say whether the last refresh compared every byte."""
+    with contextlib.suppress(OSError, ValueError):
+        said = json.loads((mirror / f".{name}.mark").read_text())
+        return isinstance(said, dict) and said.get("thorough") is True
+    return False
 
 
 def _boot() -> str:

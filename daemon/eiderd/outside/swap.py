@@ -43,10 +43,13 @@ __all__ = [
 ]  # fmt: skip
 
 BEFORE_RESTORE: Final = "before-restore"
+BEFORE_COMPACT: Final = "before-compact"
 FAILED_RESTORE: Final = "failed-restore"  # what was ill after a restore and was put away again
 UNEXPECTED: Final = "unexpected"  # what an application made while there was no database
+_FAILED: Final = {"compact": "failed-compact"}  # by kind, else FAILED_RESTORE
 _MOVING, _IN = "moving", "in"
 _MOST_BYTES: Final = 1 << 20
+_FORMAT: Final = 1
 
 
 # The plan ---------------------------------------------------------------------------------------
@@ -131,12 +134,21 @@ def unfinished(database: Path) -> Exchange | None:
         data = file.read(_MOST_BYTES)
     try:
         said: dict[str, Any] = json.loads(data)
+        if said.get("format", _FORMAT) > _FORMAT:
+            raise _unbelievable(path, f"a newer eiderd began it (format {said['format']})")
         said["aside_wals"] = tuple((old, new) for old, new in said["aside_wals"])
         for key in ("incoming_wals", "live_wals"):
             said[key] = tuple(said[key])
+        if said["phase"] not in (_MOVING, _IN):
+            raise _unbelievable(path, "how far it came is not known")
         return Exchange(**said)
     except (ValueError, TypeError, KeyError) as error:
         raise _unbelievable(path, "it cannot be read") from error
+
+
+def is_whole(plan: Exchange) -> bool:
+    """Say whether what stands as the live database now is all of one set: the new one."""
+    return plan.phase == _IN
 
 
 def _unbelievable(path: Path, why: str) -> StoreUnavailable:
@@ -175,7 +187,7 @@ class Swap:
     @property
     def is_made(self) -> bool:
         """Whether the new set is live."""
-        return self.plan.phase == _IN
+        return is_whole(self.plan)
 
     def exchange(self) -> None:
         """Exchange the sets, or fail and leave all as it was. The plan stays until `close`.
@@ -229,7 +241,7 @@ class Swap:
             what=self.plan.what,
             stamp=stamp,
             restart=self.plan.restart,
-            word=FAILED_RESTORE,
+            word=_FAILED.get(self.plan.kind, FAILED_RESTORE),
             staged=False,
         )
         return Swap(database, again, moves=self._moves)

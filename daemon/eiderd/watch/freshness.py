@@ -47,6 +47,7 @@ def run(
     return (
         *_age(newest, count=len(briefs), new=new, now=now, fresh_within=fresh_within),
         *_unverified(briefs, newest=newest),
+        *_without_streams(newest),
         *_failed(_that_matter(last, timetable, newest=newest), failures, now=now),
         *_overdue(timetable, last, running, now=now, since=since, zone=zone),
     )
@@ -97,6 +98,21 @@ def _unverified(briefs: Sequence[Brief], *, newest: Brief | None) -> Iterator[Fi
         message=f"Backup {first.id} could not be proven: {plain(why)}{more}.",
         command=f"eider show {later[-1].id}",
     )
+
+
+def _without_streams(newest: Brief | None) -> Iterator[Finding]:
+    """A backup counts without the streams of NATS, but whoever restores it lacks them."""
+    if newest is None:
+        return
+    for missing in newest.nats_missing:
+        yield Finding(
+            kind=Kind.STREAM_NOT_IN_BACKUP,
+            subject=plain(missing.stream),
+            severity=Severity.WARNING,
+            message=f"The newest verified backup, {newest.id}, does without "
+            f"stream {plain(missing.stream)}: {_sentence(missing.why, '')}",
+            command=_TAKE_ONE,
+        )
 
 
 def _that_matter(

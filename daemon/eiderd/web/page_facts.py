@@ -15,12 +15,14 @@ from eiderd.health import Condition, Severity
 from eiderd.model import RunOutcome, State
 from eiderd.status import Frozen
 from eiderd.units import short, spoken
-from eiderd.web import drawings
-from eiderd.words import many
+from eiderd.web import drawings, heal_facts
+from eiderd.words import many, plain
 
 if TYPE_CHECKING:
+    from eiderd.broker.evidence import NatsStanding
+    from eiderd.evidence import ApplicationSeen
     from eiderd.health import Finding
-    from eiderd.model import Brief, Run
+    from eiderd.model import Brief, Drilled, Run
     from eiderd.status import Disk, Running, Status, Upcoming
 
 _NEWEST, _RECENT, _FINDINGS = 20, 12, 50
@@ -74,7 +76,12 @@ def facts(status: Status, *, zone: datetime.tzinfo | None) -> dict[str, Any]:
         "upcoming": [_upcoming(upcoming, clock=clock) for upcoming in status.upcoming],
         "backups": _backups(status, clock=clock),
         "disks": [_disk(disk) for disk in status.disks],
+        "application": _application(status.application),
+        "nats": _nats(status.nats),
+        "restore": _restore(status.drilled, clock=clock),
+        "healing": heal_facts.facts(status, clock=clock),
         "runs": [_run(run, clock=clock) for run in status.recent[:_RECENT]],
+        "schema": _schema(status),
         "service": _service(status, clock=clock),
     }
 
@@ -226,6 +233,41 @@ def _run(run: Run, *, clock: _Clock) -> dict[str, Any]:
         "outcome": outcome,
         "why": _cut(run.why, _LONGEST_NOTE),
     }
+
+
+def _application(seen: ApplicationSeen | None) -> str:
+    if seen is None:
+        return ""
+    state = "frozen" if seen.frozen else str(seen.state)
+    health = "" if seen.health is None else ", and well" if seen.health.well else ", and not well"
+    return f"{seen.name}: {state}{health}"
+
+
+def _nats(standing: NatsStanding | None) -> str:
+    if standing is None:
+        return ""
+    seen = standing.seen
+    if seen is None:
+        return "not reached"
+    there = [stream for stream in seen.streams if stream.there and not stream.problem]
+    streams = f"{len(there)} of {many(len(standing.expected), 'stream')}"
+    return f"{plain(seen.version)} answers in {seen.rtt_seconds * 1000:.1f} ms, has {streams}"
+
+
+def _restore(drilled: Drilled | None, *, clock: _Clock) -> str:
+    if drilled is None:
+        return ""
+    away = clock.shown(drilled.at)["away"]
+    return f"takes about {_took(drilled.seconds)}, measured {away} ago with {drilled.backup}"
+
+
+def _schema(status: Status) -> str:
+    """Say which schema and application were seen last; nothing when no version is known."""
+    latest = status.schema.latest
+    if latest is None or latest.seen.version is None:
+        return ""
+    said = f"version {latest.seen.version}"
+    return _cut(f"{said}, application {latest.application}" if latest.application else said, 80)
 
 
 def _service(status: Status, *, clock: _Clock) -> dict[str, Any]:

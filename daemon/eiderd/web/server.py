@@ -150,7 +150,7 @@ def users_from(path: Path) -> dict[str, str]:
     except (OSError, SourceUnavailable, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise _no_users(f"cannot read the users in {path}: {why}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_from_systemd(path):
         raise ConfigError(
             f"others may read the passwords in {path}", hint=f"Keep them out: chmod 600 {path}"
         )
@@ -163,6 +163,12 @@ def users_from(path: Path) -> dict[str, str]:
     if not users or len(text) > _LARGEST_FILE:
         raise _no_users(f"{path} has {'too many' if users else 'no'} users")
     return users
+
+
+def _is_from_systemd(path: Path) -> bool:
+    """A credential may be read through an access list, which shows in the bits of the group."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and path.is_relative_to(folder)
 
 
 def _no_users(message: str) -> ConfigError:

@@ -9,9 +9,20 @@ from typing import Any
 
 import pytest
 
-from eiderd import catalog
+from eiderd import catalog, manifest
 from eiderd.errors import NoSpace, VerificationFailed
-from eiderd.evidence import Captured, Checked, Damage, Member, Opened, Packed, TableContent
+from eiderd.evidence import (
+    Captured,
+    Checked,
+    Damage,
+    Member,
+    Opened,
+    Packed,
+    StreamMissing,
+    StreamsTaken,
+    StreamTaken,
+    TableContent,
+)
 from eiderd.jobs import backup
 from eiderd.model import Content, ContentVerdict, State
 
@@ -39,10 +50,15 @@ class Steps:
 
     def __init__(self, *, checked: Checked = CHECKED, opened: Opened = OPENED) -> None:
         self.taken: list[str] = []
+        self.streams = StreamsTaken()
         self.checked, self.opened = checked, opened
 
     def ensure_room(self) -> None:
         self.taken.append("ensure room")
+
+    def capture_streams(self) -> StreamsTaken:
+        self.taken.append("streams")
+        return self.streams
 
     def refresh(self) -> Captured:
         self.taken.append("refresh")
@@ -78,6 +94,7 @@ def _run(directory: Path, steps: Steps) -> Any:  # noqa: ANN401
         directory=directory,
         note="",
         ensure_room=steps.ensure_room,
+        capture_streams=steps.capture_streams,
         refresh=steps.refresh,
         pack=steps.pack,
         check=steps.check,
@@ -100,11 +117,32 @@ def test_an_archive_is_synced_and_proven_before_it_is_committed(
 
     monkeypatch.setattr(catalog, "commit", committed)
     made = _run(tmp_path, steps)
-    assert steps.taken == ["ensure room", "refresh", "pack", "check", "sync", "open", "commit"]
+    before = ["ensure room", "streams", "refresh", "pack"]  # never the streams after the database
+    assert steps.taken == [*before, "check", "sync", "open", "commit"]
     assert made.state is State.VERIFIED
     # The instant of the capture, enclosed by whole microseconds.
     assert made.consistency.captured_from.microsecond == 0
     assert made.consistency.captured_to.microsecond == 2
+
+
+TAKEN = StreamTaken(
+    stream="tables", messages=7, first_seq=1, last_seq=7, bytes=70, consumers=1, method="snapshot",
+    captured_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+)  # fmt: skip
+
+
+def test_a_backup_counts_without_its_streams_and_says_so(tmp_path: Path) -> None:
+    steps = Steps()
+    missing = StreamMissing(stream="EVENTS", why="NATS is \x1b[31maway")
+    steps.streams = StreamsTaken(taken=(TAKEN,), missing=(missing,))
+    made = _run(tmp_path, steps)
+    assert made.state is State.VERIFIED
+    assert (made.nats, made.nats_missing) == ((TAKEN,), (missing,))
+    assert backup.without(made) == "stream EVENTS is not in it: NATS is \ufffd[31maway"
+    assert catalog.find(tmp_path, "latest") == made
+    (brief,) = catalog.briefs(tmp_path).backups
+    assert brief == manifest.brief_of(made)
+    assert brief.nats_missing == (missing,)
 
 
 def test_an_archive_that_does_not_come_back_is_no_backup(tmp_path: Path) -> None:

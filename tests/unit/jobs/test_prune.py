@@ -146,7 +146,7 @@ def test_what_freezes_is_refused_in_words_and_removes_nothing(
     )
     assert outcome.ending is Ending.REFUSED
     assert outcome.value.plan.frozen == (cause,)
-    assert outcome.why == prune.why_frozen(outcome.value.plan)
+    assert outcome.why == prune.why_frozen(outcome.value.plan.frozen)
     assert helpers.files_below(tmp_path) == before
 
 

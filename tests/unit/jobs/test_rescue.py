@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eiderd import config, content, rescuing
+from eiderd import config, content
 from eiderd.errors import ExitCode, NoSpace, VerificationFailed
 from eiderd.evidence import Damage, Filesystem, Opened, TableContent
 from eiderd.jobs import rescue
 from eiderd.jobs.rescue import How, NotRescued, Rescued, Step
+from eiderd.maintenance import rescue as rescuing
 from eiderd.model import Backup, Ending, Outcome
 from eiderd.outside import filesystem
 from tests.unit.jobs.test_prune import DAY, _given_backup

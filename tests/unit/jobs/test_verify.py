@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from eiderd.evidence import Damage
-from eiderd.jobs.verify import _recorded
 from eiderd.model import Backup, Failure, Level, Proof, State
+from eiderd.proof import recorded
 from tests.unit.jobs.test_prune import DAY, _given_backup
 
 LATER = datetime.datetime(2026, 11, 29, 4, 30, tzinfo=datetime.UTC)
@@ -32,17 +32,17 @@ def test_a_scrub_that_finds_nothing_keeps_why_a_backup_is_unverified(
     tmp_path: Path, level: Level
 ) -> None:
     known = _given(tmp_path, failure=REFUSES)
-    assert _recorded(known, Proof(level=level, at=LATER), None) == known
+    assert recorded(known, Proof(level=level, at=LATER), None) == known
 
 
 def test_a_scrub_that_finds_nothing_keeps_a_deeper_proof(tmp_path: Path) -> None:
     known = _given(tmp_path, failure=None)
-    assert _recorded(known, Proof(level=Level.BLOCKS, at=LATER), None) == known
+    assert recorded(known, Proof(level=Level.BLOCKS, at=LATER), None) == known
 
 
 def test_what_is_proven_at_last_counts(tmp_path: Path) -> None:
     known = _given(tmp_path, failure=REFUSES)
-    found = _recorded(known, Proof(level=Level.RESTORE, at=LATER), None)
+    found = recorded(known, Proof(level=Level.RESTORE, at=LATER), None)
     assert (found.state, found.proof.failure, found.proof.at) == (State.VERIFIED, None, LATER)
 
 
@@ -51,5 +51,5 @@ def test_bytes_that_changed_are_corrupt_whatever_was_known(
     tmp_path: Path, before: Failure | None
 ) -> None:
     known = _given(tmp_path, failure=before)
-    found = _recorded(known, Proof(level=Level.CHECKSUM, at=LATER, failure=BAD_BYTES), None)
+    found = recorded(known, Proof(level=Level.CHECKSUM, at=LATER, failure=BAD_BYTES), None)
     assert (found.state, found.proof.failure) == (State.CORRUPT, BAD_BYTES)

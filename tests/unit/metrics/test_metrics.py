@@ -19,11 +19,12 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from eiderd import metrics, resources, schedule
+from eiderd.broker.evidence import NatsStanding
 from eiderd.evidence import Damage
 from eiderd.health import Finding, Kind, Severity
 from eiderd.metrics import samples, series
-from eiderd.model import Failure, Job, Level, Proof, RunOutcome, State
-from eiderd.status import Frozen, Place, Running, Service
+from eiderd.model import Drilled, Failure, Job, Level, Proof, RunOutcome, State
+from eiderd.status import Frozen, Place, Running, Service, Totals
 from tests import statuses
 from tests.statuses import AT, HOUR
 
@@ -62,7 +63,9 @@ def _ours(found: dict[tuple[str, Labels], float]) -> set[tuple[str, Labels]]:
 
 
 def test_every_declared_series_is_there_and_no_other() -> None:
-    names = {name for name, _labels in _read(statuses.empty())}
+    streams = NatsStanding(expected={"EVENTS": ("writer",)})  # else there are the series of none
+    status = dataclasses.replace(statuses.empty(), nats=streams)
+    names = {name for name, _labels in _read(status)}
     # There is no table before the first backup, so the rows of none.
     assert {name for name in names if name.startswith("eider_")} == metrics.NAMES - {"eider_rows"}
     assert {name for name in names if not name.startswith("eider_")} >= {
@@ -74,7 +77,7 @@ def test_every_declared_series_is_there_and_no_other() -> None:
 
 
 def test_no_name_is_declared_twice() -> None:
-    assert len(metrics.NAMES) == len(series.TABLE)
+    assert len({one.name for one in series.TABLE}) == len(series.TABLE)
 
 
 @pytest.mark.parametrize("one", series.TABLE, ids=lambda one: one.name)
@@ -99,7 +102,12 @@ def test_whatever_happens_the_same_series_are_there() -> None:
 def test_what_the_timetable_begins_is_what_can_be_missed() -> None:
     hour = datetime.timedelta(hours=1)
     entries = schedule.timetable(
-        backup="15 3 * * *", backup_limit=hour, scrub="30 4 * * sun", scrub_limit=hour
+        backup="15 3 * * *",
+        backup_limit=hour,
+        scrub="30 4 * * sun",
+        scrub_limit=hour,
+        mirror=hour,
+        drill="0 5 1 * *",
     )
     assert set(series.TIMED) == {entry.job for entry in entries}
 
@@ -113,6 +121,27 @@ def test_how_long_the_application_was_frozen_is_there() -> None:
     status = dataclasses.replace(statuses.well(), application_frozen_seconds=0.041)
     assert _figure(status, "eider_last_frozen_seconds") == 0.041
     assert _figure(statuses.empty(), "eider_last_frozen_seconds") == 0
+
+
+def test_each_time_that_it_was_frozen_counts_below_every_bound_that_it_kept() -> None:
+    totals = Totals(frozen={0.05: 2, 0.25: 1, math.inf: 1}, frozen_seconds=9.2)
+    status = dataclasses.replace(statuses.well(), totals=totals)
+    found = {
+        bound: _figure(status, "eider_frozen_seconds_bucket", le=bound)
+        for bound in ("0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "+Inf")
+    }
+    assert list(found.values()) == [0, 0, 2, 2, 3, 3, 3, 3, 3, 4]
+    assert _figure(status, "eider_frozen_seconds_count") == 4
+    assert _figure(status, "eider_frozen_seconds_sum") == 9.2
+
+
+def test_the_last_restore_for_practice_says_what_to_expect() -> None:
+    drilled = Drilled(at=AT - 5 * HOUR, seconds=12.5, backup="20261122-030000")
+    status = dataclasses.replace(statuses.well(), drilled=drilled)
+    assert _figure(status, "eider_last_drill_seconds") == 12.5
+    assert _figure(status, "eider_last_drill_timestamp_seconds") == drilled.at.timestamp()
+    assert math.isnan(_figure(statuses.well(), "eider_last_drill_seconds"))
+    assert _figure(statuses.well(), "eider_last_drill_timestamp_seconds") == 0
 
 
 # Both formats -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from eiderd.errors import SourceUnavailable, VerificationFailed
+from eiderd.errors import SourceUnavailable, StoreUnavailable, VerificationFailed
 from eiderd.evidence import Checked, Damage, Member
 from eiderd.outside import archive, archive_check
 from tests.helpers import Entry, gzip_bytes, tar_bytes
@@ -68,6 +68,55 @@ def check(folder: Path, data: bytes, **known: Any) -> Checked:
     return archive_check.check(
         archive=path, most_bytes=1 << 30, progress=lambda _done, _total: None, **words | known
     )
+
+
+# Checked and unpacked in one reading --------------------------------------------------------------
+
+
+def _into(folder: Path, entries: list[Entry]) -> dict[str, Any]:
+    folder.mkdir()
+    return {"into": folder, "wanted": {entry.name: len(entry.data) for entry in entries}}
+
+
+def test_what_is_wanted_is_written_while_it_is_checked(
+    tmp_path: Path, entries: list[Entry]
+) -> None:
+    into = _into(tmp_path / "new", entries)
+    checked = check(tmp_path, ours([*entries, Entry("files/etc/env", b"extra")]), **into)
+    assert (checked.passed, checked.damage) == (3, None)
+    written = {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
+    assert written == {entry.name: entry.data for entry in entries}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()} == {0o600}
+
+
+def test_a_member_that_is_longer_than_was_said_is_not_written(
+    tmp_path: Path, entries: list[Entry]
+) -> None:
+    into = _into(tmp_path / "new", entries)
+    bomb = Entry("x.duckdb.wal", bytes(MEGABYTE))
+    checked = check(tmp_path, ours([entries[0], bomb]), **into, expected_members=listed(entries))
+    assert checked.damage is Damage.DIFFERS
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.duckdb"]
+
+
+def test_what_was_written_of_a_damaged_archive_is_told_to_be_no_good(
+    tmp_path: Path, entries: list[Entry]
+) -> None:
+    into = _into(tmp_path / "new", entries)
+    swapped = [entries[0], Entry("x.duckdb.wal", b"sowr")]
+    checked = check(tmp_path, ours(swapped), **into, expected_members=listed(entries))
+    assert (checked.passed, checked.damage) == (1, Damage.DIFFERS)
+    assert checked.members == ()
+
+
+def test_nothing_that_stands_there_is_written_over(tmp_path: Path, entries: list[Entry]) -> None:
+    into = _into(tmp_path / "new", entries)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (tmp_path / "new" / "x.duckdb").symlink_to(victim)
+    with pytest.raises(StoreUnavailable):
+        check(tmp_path, ours(entries), **into)
+    assert victim.read_bytes() == b"mine"
 
 
 # Nothing may follow an archive of ours -----------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eiderd import schedule
-from eiderd.evidence import Damage
+from eiderd.evidence import Damage, StreamMissing
 from eiderd.health import Finding, Kind, Severity
 from eiderd.model import Brief, Failure, Job, Level, Proof, Run, RunOutcome, State
 from eiderd.watch import freshness
@@ -206,3 +206,15 @@ def test_a_backup_that_died_after_it_had_counted_is_no_finding() -> None:
     died = _run(Job.BACKUP, age=2 * MINUTE, outcome=RunOutcome.DIED)
     assert _found(_brief(1, age=MINUTE), last={Job.BACKUP: died}) == {}
     assert (Kind.JOB_FAILED, "backup") in _found(_brief(1, age=HOUR), last={Job.BACKUP: died})
+
+
+def test_a_stream_that_the_newest_verified_backup_does_without_is_told_and_over_again() -> None:
+    missing = (StreamMissing(stream="EVENTS", why="NATS is \x1b[31maway"),)
+    without = _brief(2, age=HOUR, nats_missing=missing)
+    found = _found(_brief(1, age=2 * HOUR), without)[Kind.STREAM_NOT_IN_BACKUP, "EVENTS"]
+    assert found.severity is Severity.WARNING
+    assert "does without stream EVENTS: NATS is \ufffd[31maway." in found.message
+    assert not _found(without, _brief(3, age=MINUTE))
+    # One that does not count says nothing about what would be restored.
+    later = _brief(3, age=MINUTE, state=State.SUSPECT, nats_missing=missing)
+    assert (Kind.STREAM_NOT_IN_BACKUP, "EVENTS") not in _found(FRESH, later)

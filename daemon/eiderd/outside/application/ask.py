@@ -23,6 +23,8 @@ _KEPT: Final = 64 << 10  # bytes of what a command said
 _LONGEST_SHOWN: Final = 300
 _SECONDS_TO_DIE: Final = 2.0
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+# systemctl would tell systemd how it ended, as if it were the service.
+_OURS: Final = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,8 @@ def run(command: Sequence[str], *, seconds: float) -> Ran:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                env={**os.environ, **_ENVIRONMENT},
+                env={name: value for name, value in os.environ.items() if name not in _OURS}
+                | _ENVIRONMENT,
             )
         except OSError as error:
             raise ApplicationFailed(

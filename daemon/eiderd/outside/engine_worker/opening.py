@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import shutil
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Settings = dict[str, str | bool | int | float | list[str]]
 
 _PERHAPS_SOUND = {"wal_replay", "cannot_open"}
+_WANTED_TO_WRITE = "Could not write file"  # how each of these engines says so
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
 _WAL_SUFFIXES = (".wal", ".wal.checkpoint", ".wal.recovery")
 
 
@@ -48,7 +51,8 @@ class Session:
             if verdict.kind not in _PERHAPS_SOUND:
                 raise
             self._spare = True
-            spare = copy_aside(self._path, self._scratch, because=verdict)
+            most = order.get("spare_bytes")
+            spare = copy_aside(self._path, self._scratch, because=verdict, most_bytes=most)
             self.connection = self._opened(spare, read_only=False)
 
     def _opened(self, path: Path, *, read_only: bool) -> Connection:
@@ -73,13 +77,24 @@ def connect(path: Path, settings: Settings, *, read_only: bool) -> Connection:
         raise Verdict(open_failure(error), "", error) from error
 
 
-def copy_aside(path: Path, scratch: Path, *, because: Verdict) -> Path:
-    """Copy a database and its WAL files into scratch, where an engine may write as it likes."""
+def copy_aside(
+    path: Path, scratch: Path, *, because: Verdict, most_bytes: int | None = None
+) -> Path:
+    """Copy a database and its WAL files into scratch, where an engine may write as it likes.
+
+    With `most_bytes`, only what failed for want of writing is tried again, and a larger file only
+    where the filesystem shares its blocks.
+    """
+    if most_bytes is not None and _WANTED_TO_WRITE not in str(because.__cause__ or because):
+        raise because
     folder = scratch / "spare"
     spare = folder / path.name
     try:
         folder.mkdir(exist_ok=True)
-        shutil.copyfile(path, spare)
+        if not share(path, spare):
+            if most_bytes is not None and path.stat().st_size > most_bytes:
+                raise Verdict("untried", f"{because}; it is too large to be tried on a copy")
+            shutil.copyfile(path, spare)
         for suffix in _WAL_SUFFIXES:
             log = path.with_name(path.name + suffix)
             if log.exists():
@@ -88,6 +103,16 @@ def copy_aside(path: Path, scratch: Path, *, because: Verdict) -> Path:
         message = f"{because}; it could not be tried on a copy: {error.strerror}"
         raise Verdict(because.kind, message) from error
     return spare
+
+
+def share(path: Path, copy: Path) -> bool:
+    """Make a copy that takes no room, if the filesystem can."""
+    with path.open("rb") as source, copy.open("wb") as target:
+        try:
+            fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+        except OSError:
+            return False
+    return True
 
 
 def look_first(path: Path) -> None:

@@ -6,13 +6,16 @@ eiderd but this folder. It may crash, hang or be killed: the parent deals with t
 in      one JSON order on standard input: {"do": "version"}, or {"do": "prove", "database",
         "scratch", "memory_limit", "threads", "time_columns", "schema_table", "lookups"}, or
         {"do": "fold", "database", "scratch", "memory_limit", "threads"}, or {"do": "try",
-        "scratch"}
+        "scratch"}, or {"do": "schema", "database", "scratch", "memory_limit", "threads",
+        "schema_table", "spare_bytes", "table"}, or {"do": "compact", "database", "to", "scratch",
+        "memory_limit", "threads"}, or {"do": "survey", "database", "scratch", "memory_limit",
+        "threads"}
 out     JSON lines on standard output: {"progress": {"done", "total", "what"}} counted in rows,
         then one {"result": ...}
 verdict what the engine says about the database is the result's `kind`, never a traceback
 laws    the database is opened read-only and only `scratch` is written, but by `fold`, whose
-        database is a copy; names come from the database, so each is quoted; views, macros and
-        generated columns are never evaluated
+        database is a copy, and by `compact`, whose `to` is new; names come from the database, so
+        each is quoted; views, macros and generated columns are never evaluated
 """
 
 from __future__ import annotations
@@ -26,11 +29,14 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from .compacting import compact
 from .folding import fold
 from .indexes import ask_indexes
 from .nouns import Result, Verdict, failure
 from .opening import Session
 from .rtrees import ask_rtrees
+from .schema import ask_schema
+from .survey import survey
 from .tables import (
     FINGERPRINT_KIND,
     about_file,
@@ -152,8 +158,14 @@ def main() -> None:
         say.result(prove(order, say))
     elif order["do"] == "fold":
         say.result(fold(order))
+    elif order["do"] == "schema":
+        say.result(ask_schema(order))
     elif order["do"] == "try":
         say.result(try_out(order))
+    elif order["do"] == "compact":
+        say.result(compact(order, say.progress))
+    elif order["do"] == "survey":
+        say.result(survey(order))
     else:
         sys.exit(f"unknown order: {order['do']}")
     # At once: closing a spare copy would write a checkpoint that nobody reads.

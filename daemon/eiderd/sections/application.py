@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from eiderd.section import Section, Text
+from eiderd.schema.compatibility import numbers
+from eiderd.sections.section import Section, Text
 from eiderd.units import Duration  # noqa: TC001  (pydantic reads it)
 
 Verb = Literal["state", "start", "stop", "freeze", "thaw"]
@@ -37,6 +38,20 @@ class ApplicationSection(Section):
         None,
         description="Answers 200 with JSON when the application is well, without a password.",
     )
+    version_url: str | None = Field(
+        None,
+        description="Answers with JSON in which the application's version stands, without a "
+        "password. It is compared with the schema: see schema.compatibility.",
+    )
+    version_field: str = Field(
+        "/version",
+        pattern=r"^(/[^/]*)+$",
+        description='Where in that JSON, as a JSON pointer: "/data/version".',
+    )
+    version_command: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        None, description="Or words to run that print it: the first version in there is meant."
+    )
+    version: Text | None = Field(None, description="Or the version itself.")
     allow_freeze: bool = Field(
         False,
         description="Freeze it for the last pass over a database that changes faster than it can "
@@ -49,7 +64,7 @@ class ApplicationSection(Section):
         timedelta(minutes=1), description="How long it may take to start, or to stop."
     )
 
-    @field_validator("health_url")
+    @field_validator("health_url", "version_url")
     @classmethod
     def _is_a_url(cls, value: str | None) -> str | None:
         if value is not None:
@@ -60,6 +75,15 @@ class ApplicationSection(Section):
             if parts.username is not None or (parts.port or 1) < 1:
                 raise ValueError("must have no password in it, and a port that can be")
         return value
+
+    @model_validator(mode="after")
+    def _has_one_version(self) -> Self:
+        told = [self.version_url, self.version_command, self.version]
+        if sum(one is not None for one in told) > 1:
+            raise ValueError("version_url, version_command and version exclude each other")
+        if self.version is not None and numbers(self.version) is None:
+            raise ValueError('version must be one, as in "1.50.1"')
+        return self
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:

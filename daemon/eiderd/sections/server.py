@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from eiderd.section import AbsolutePath, Section
+from eiderd.sections.section import AbsolutePath, Section
 
 
 class Server(Section):

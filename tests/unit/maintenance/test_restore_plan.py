@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from eiderd import restoring
 from eiderd.errors import NoSpace, NoSuchBackup
+from eiderd.maintenance import restore_plan as restoring
 from eiderd.model import Brief, Level, Proof, State
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eiderd.evidence import Exchange
     from eiderd.model import Backup, Brief
 
-RESTORE, UNDO, ROLL_BACK = "restore", "undo", "roll back"
+RESTORE, UNDO, ROLL_BACK, COMPACT = "restore", "undo", "roll back", "compact"
 _SPARE_BYTES = 1 << 20  # for folders, and the plan itself
 
 

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rich.filesize import decimal
 
-from eiderd import beside, catalog, restoring
+from eiderd import beside, catalog
 from eiderd.config import Settings
-from eiderd.errors import ConfigError, NoSuchBackup, StoreUnavailable
-from eiderd.evidence import ApplicationState, Checked, Exchange, Member, Opened, Settled
+from eiderd.errors import ConfigError, NoSuchBackup
 from eiderd.jobs import restore as job
+from eiderd.maintenance import exchange as exchange_app
+from eiderd.maintenance import restore_plan as restoring
+from eiderd.maintenance.exchange import Bound
 from eiderd.model import Backup, Ending, Outcome
-from eiderd.outside import clock, copier, duckdb_file, files, lock_holder, moves, swap
+from eiderd.outside import clock, copier, duckdb_file, files, moves, swap
 from eiderd.outside.application import Application
-from eiderd.outside.steady import Remembered, until_steady
 
 if TYPE_CHECKING:
+    from eiderd.evidence import Checked, Member, Opened
     from eiderd.jobs.restore import Restored
+    from eiderd.maintenance.restore_plan import Plan, Source
     from eiderd.model import Proof
-    from eiderd.restoring import Plan, Source
 
-_NOTE: Final = "stopped-for-restore"
-_STAMP: Final = "%Y%m%d-%H%M%S"
 # Of a path to a database behind a link, where WAL files stand beside the link: until 1.4.
 _BESIDE_LINKS: Final = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
 
@@ -44,6 +44,8 @@ class Check(Protocol):
         members: tuple[Member, ...] | None,
         id_: str | None,
         beside: Mapping[str, Any] | None = None,
+        into: Path | None = None,
+        wanted: Mapping[str, int] | None = None,
     ) -> Checked: ...
 
 
@@ -51,31 +53,6 @@ class OpenAndRead(Protocol):
     """Let the application's engine read all of a database."""
 
     def __call__(self, database: Path, *, scratch: Path) -> Opened: ...
-
-
-class _Work:
-    """An exchange as the job sees it: the time and the path are bound."""
-
-    def __init__(self, database: Path, work: swap.Swap) -> None:
-        self._database = database
-        self._work = work
-        self.close = work.close
-        self.exchange = work.exchange
-
-    @property
-    def plan(self) -> Exchange:
-        return self._work.plan
-
-    @property
-    def is_made(self) -> bool:
-        return self._work.is_made
-
-    def settle(self) -> Settled:
-        return self._work.settle(stamp=_stamp())
-
-    def back(self) -> _Work:
-        back = self._work.back(database=self._database, kind=restoring.ROLL_BACK, stamp=_stamp())
-        return _Work(self._database, back)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +85,7 @@ class Restore:
 
     def plan(self, source: Source, *, to: Path | None = None) -> Plan:
         """Return what a restore is going to do. Raise what refuses it before anything is read."""
-        stamp = _stamp()
+        stamp = exchange_app.stamp()
         if to:
             target = to / self._database.name
             old_wals, unfinished = 0, None
@@ -123,8 +100,8 @@ class Restore:
             source=source,
             onto=str(target),
             is_live=to is None,
-            application="" if to else self._stopped_name(),
-            holder="" if to else self._holder(),
+            application="" if to else exchange_app.stopped_name(self.application()),
+            holder="" if to else exchange_app.holder_of(self._database),
             needed_bytes=restoring.needed(
                 incoming=source.bytes, incoming_wals=source.wal_bytes, old_wals=old_wals
             ),
@@ -144,7 +121,7 @@ class Restore:
                 hint="See what there is: eider list",
             )
         newest = found[-1]
-        at = datetime.datetime.strptime(newest.at, _STAMP).replace(tzinfo=datetime.UTC)
+        at = datetime.datetime.strptime(newest.at, exchange_app.STAMP).replace(tzinfo=datetime.UTC)
         source = restoring.Source(
             kind=restoring.UNDO, what=Path(newest.path).name, path=newest.path, at=at,
         )  # fmt: skip
@@ -162,12 +139,10 @@ class Restore:
         folder = swap.real(self._database).parent
         with files.locked(folder, hint=f"Wait for it to end: fuser -v {folder}"):
             application = self.application()
-            remembered = Remembered(application, note=self.settings.service.state / _NOTE)
-            around = self._around(application, remembered)
-            stopped = remembered.was_stopped
-            if (unfinished := swap.unfinished(self._database)) is not None:
-                work = _Work(self._database, swap.Swap(self._database, unfinished))
-                ended = job.resume(around=around, work=work)
+            around = exchange_app.around_of(application, self.settings)
+            stopped = exchange_app.remembered(application, self.settings).was_stopped
+            if (begun := exchange_app.unfinished(self._database)) is not None:
+                ended = job.resume(around=around, work=begun)
                 if isinstance(ended, Outcome):
                     return ended
                 stopped = stopped or ended
@@ -183,7 +158,7 @@ class Restore:
                 was_stopped_for_it=stopped,
                 prepare=prepare,
                 work=functools.partial(self._work, source, incoming, plan.stamp),
-                discard=self._discard,
+                discard=functools.partial(exchange_app.discard, self._database),
             )
 
     def to_folder(
@@ -215,39 +190,17 @@ class Restore:
     def _staged_name(self) -> str:
         return swap.real(self._database).name
 
-    def _around(self, application: Application, remembered: Remembered) -> job.Around:
-        limit = self.settings.application.timeout.total_seconds()
-        live = swap.real(self._database)
-        seconds = 0.0 if application.kind == "none" else limit
-        return job.Around(
-            application=remembered,
-            await_free=functools.partial(lock_holder.wait_until_free, live, seconds=seconds),
-            until_healthy=functools.partial(
-                until_steady,
-                application,
-                database=live,
-                has_url=self.settings.application.health_url is not None,
-                seconds=limit,
-            ),
-            database=live,
-        )
-
     def _stage(self, source: Source, backup: Backup | None) -> Proof:
         folder = files.private_folder(swap.staging(self._database))
         database, verdict = self._staged(source, backup, folder=folder)
-        owner = self._owner()
         steps = moves.Moves()
         for path in sorted(folder.iterdir()):
             name = self._staged_name + path.name.removeprefix(database.name)
             if path.name != name:
                 steps.rename(path, folder / name)
-            try:
-                steps.own(folder / name, owner)
-            except PermissionError as error:
-                raise StoreUnavailable(
-                    f"may not give the restored files to user {owner.user}, group {owner.group}",
-                    hint="Run it as root: sudo eider restore",
-                ) from error
+            exchange_app.give_to_owner(
+                folder / name, database=self._database, verb="restore", steps=steps
+            )
         steps.sync_folder(folder)
         return verdict
 
@@ -259,16 +212,26 @@ class Restore:
         with files.scratch(scratch) as inside:
             return job.stage(
                 now=clock.now,
-                check=functools.partial(self._check, archive, backup),
+                check=functools.partial(self._check, archive, backup, folder),
                 unpack=functools.partial(self._unpack, archive, folder, extras),
                 open_=functools.partial(self.open_and_read, scratch=inside),
                 expected_rows=source.rows,
             )
 
-    def _check(self, archive: Path, backup: Backup | None) -> Checked:
+    def _check(self, archive: Path, backup: Backup | None, folder: Path) -> Checked:
+        """Check an archive. Of a backup, whose members are known, the database is unpacked, too."""
         if backup:
+            name = Path(backup.source.path).name
+            sizes = {member.name: member.bytes for member in backup.members}
+            wanted = {one: sizes[one] for one in _set_of(name) if one in sizes}
+            self._ensure_room(name, sizes, folder=folder)
             return self.check(
-                archive=archive, sha256=backup.sha256, members=backup.members, id_=backup.id
+                archive=archive,
+                sha256=backup.sha256,
+                members=backup.members,
+                id_=backup.id,
+                into=folder,
+                wanted=wanted,
             )
         return self.check(
             archive=archive,
@@ -281,7 +244,7 @@ class Restore:
     def _unpack(self, archive: Path, folder: Path, extras: bool, checked: Checked) -> Path:  # noqa: FBT001
         if checked.database is None:
             raise ConfigError(f"{archive} holds no database", hint="eider verify FILE")
-        self._ensure_room(checked, folder=folder)
+        name, sizes = checked.database, {one.name: one.bytes for one in checked.members}
         deadline = self.settings.backup.deadline.total_seconds()
         progress = functools.partial(self.progress, "unpack")
         if extras:
@@ -292,18 +255,19 @@ class Restore:
                 deadline_seconds=deadline,
                 progress=functools.partial(self.progress, "extra files"),
             )
+        if (folder / name).exists():  # unpacked while it was checked
+            return folder / name
+        self._ensure_room(name, sizes, folder=folder)
         return copier.unpack(
             archive=archive,
             folder=folder,
-            database=checked.database,
+            database=name,
             members=checked.members,
             deadline_seconds=deadline,
             progress=progress,
         )
 
-    def _ensure_room(self, checked: Checked, *, folder: Path) -> None:
-        name = checked.database or ""
-        sizes = {member.name: member.bytes for member in checked.members}
+    def _ensure_room(self, name: str, sizes: Mapping[str, int], *, folder: Path) -> None:
         logs = sum(sizes.get(wal, 0) for wal in duckdb_file.wal_names(name))
         old = sum(path.lstat().st_size for path in swap.wals(self._database))
         needed = restoring.needed(
@@ -317,7 +281,13 @@ class Restore:
             sizes=(decimal(needed), decimal(free)),
         )
 
-    def _work(self, source: Source, incoming: Path, stamp: str, restart: bool) -> _Work:  # noqa: FBT001
+    def _work(
+        self,
+        source: Source,
+        incoming: Path,
+        stamp: str,
+        restart: bool,  # noqa: FBT001
+    ) -> Bound:
         exchange = swap.plan(
             database=self._database,
             incoming=incoming,
@@ -328,7 +298,7 @@ class Restore:
             restart=restart,
             staged=source.kind != restoring.UNDO,
         )
-        return _Work(self._database, swap.Swap(self._database, exchange))
+        return Bound(self._database, swap.Swap(self._database, exchange))
 
     def _wal_base(self, incoming: Path) -> Path:
         """Return beside which path the application's engine looks for the WAL files."""
@@ -347,16 +317,6 @@ class Restore:
             hint="Set engine.application to the DuckDB version of the application.",
         )
 
-    def _discard(self) -> bool:
-        if swap.unfinished(self._database) is not None:
-            return False
-        swap.sweep(self._database)
-        return True
-
-    def _owner(self) -> moves.Owner:
-        live = swap.real(self._database)
-        return moves.owner_of(live if live.exists() else live.parent)
-
     def _names_aside(self, stamp: str) -> tuple[tuple[str, str], ...]:
         live = swap.real(self._database)
         aside = swap.aside_name(live, word=swap.BEFORE_RESTORE, stamp=stamp)
@@ -364,21 +324,10 @@ class Restore:
         pairs = dict.fromkeys(here, aside) | swap.names_aside(aside, swap.wals(self._database))
         return tuple((str(old), new.name) for old, new in pairs.items())
 
-    def _stopped_name(self) -> str:
-        application = self.application()
-        if application.kind == "none":
-            return ""
-        state = application.state()
-        running = state in {ApplicationState.RUNNING, ApplicationState.FAILED}
-        return application.name() if running else ""
 
-    def _holder(self) -> str:
-        found = lock_holder.holder(swap.real(self._database))
-        return str(found) if found else ""
-
-
-def _stamp() -> str:
-    return clock.now().strftime(_STAMP)
+def _set_of(name: str) -> tuple[str, ...]:
+    """Return the names under which a database and its WAL files stand in an archive of ours."""
+    return (name, *duckdb_file.wal_names(name))
 
 
 def _existing(folder: Path) -> Path:

@@ -1,0 +1,1 @@
+"""What changes the live database or goes back: restore, compact, rescue, drill, and their plans."""

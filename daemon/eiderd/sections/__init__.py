@@ -1,0 +1,1 @@
+"""The sections of the configuration: their keys, the defaults, what is refused."""
