@@ -102,17 +102,10 @@ def run(
     draft = catalog.draft(directory, created_at=created_at)
 
     def archive_and_check() -> tuple[Packed, Checked]:
-        packed = pack(
-            target=draft.archive,
-            captured=captured,
-            manifest=_inside(draft, streams, created_at=created_at, database=source.name),
-        )
+        inside = _inside(draft, streams, created_at=created_at, database=source.name)
+        packed = pack(target=draft.archive, captured=captured, manifest=inside)
         read_back = functools.partial(
-            check,
-            archive=draft.archive,
-            sha256=packed.sha256,
-            members=packed.members,
-            id_=draft.id,
+            check, archive=draft.archive, sha256=packed.sha256, members=packed.members, id_=draft.id
         )
         # The disk takes its time while the processor reads back; both end before the commit.
         checked, _synced = together(read_back, functools.partial(sync, draft.archive))
@@ -122,10 +115,9 @@ def run(
         (packed, checked), opened = together(archive_and_check, open_mirror)
         verdict = proof.judge(checked=checked, opened=opened, at=now())
         _refuse_bad_archive(verdict)
-        backup = _backup(draft, packed, captured, source=source, note=note, verdict=verdict)
-        backup = dataclasses.replace(backup, nats=streams.taken, nats_missing=streams.missing)
-        if opened.tables:
-            backup = dataclasses.replace(backup, content=proof.content_of(opened))
+        backup = _backup(
+            draft, packed, captured, streams, opened, source=source, note=note, verdict=verdict
+        )
         if backup.verified:
             backup = compared(directory, backup, compare=compare)
         catalog.commit(directory, backup)
@@ -177,6 +169,8 @@ def _backup(
     draft: catalog.Draft,
     packed: Packed,
     captured: Captured,
+    streams: StreamsTaken,
+    opened: Opened,
     *,
     source: Path,
     note: str,
@@ -195,8 +189,10 @@ def _backup(
         source=_source(source, captured),
         consistency=consistency,
         proof=verdict,
-        content=Content(),
+        content=proof.content_of(opened) if opened.tables else Content(),
         members=packed.members,
+        nats=streams.taken,
+        nats_missing=streams.missing,
         eiderd=__version__,
     )
 

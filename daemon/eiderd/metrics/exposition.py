@@ -19,12 +19,13 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from eiderd.metrics.series import TABLE, Type
+from eiderd.metrics.declared import Type
+from eiderd.metrics.series import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eiderd.metrics.series import Series
+    from eiderd.metrics.declared import Series
     from eiderd.status import Status
 
 NAMES: Final = frozenset(

@@ -22,7 +22,7 @@ from eiderd import metrics, resources, schedule
 from eiderd.broker.evidence import NatsStanding
 from eiderd.evidence import Damage
 from eiderd.health import Finding, Kind, Severity
-from eiderd.metrics import samples, series
+from eiderd.metrics import declared, samples, series
 from eiderd.model import Drilled, Failure, Job, Level, Proof, RunOutcome, State
 from eiderd.status import Frozen, Place, Running, Service, Totals
 from tests import statuses
@@ -81,9 +81,9 @@ def test_no_name_is_declared_twice() -> None:
 
 
 @pytest.mark.parametrize("one", series.TABLE, ids=lambda one: one.name)
-def test_a_name_says_its_type_and_its_unit(one: series.Series) -> None:
+def test_a_name_says_its_type_and_its_unit(one: declared.Series) -> None:
     assert re.fullmatch(r"eider_[a-z]+(_[a-z]+)*", one.name)
-    assert one.name.endswith("_total") == (one.type is series.Type.COUNTER)
+    assert one.name.endswith("_total") == (one.type is declared.Type.COUNTER)
     assert one.help.endswith(".")
     if "timestamp" in one.name:
         assert one.name.endswith("_timestamp_seconds")
