@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eiderd.cli import compact_report
-from eiderd.cli.restore import ask
+from eiderd.cli import compact_report, terminal
 from eiderd.cli.root import Json, session
 from eiderd.cli.terminal import problem
 from eiderd.errors import ExitCode, NoSuchBackup
@@ -35,13 +34,13 @@ def compact(
     tried = None
     if dry_run or not yes:
         if not dry_run and json_:
-            ask(quiet=True)  # which refuses, before anything takes long
+            terminal.ask(quiet=True)  # which refuses, before anything takes long
         tried = _tried(prospect, quiet=json_)
         if not json_:
             compact_report.planned(prospect, tried, dry_run=dry_run)
     if not dry_run and not _is_refused(tried):
         if not yes:
-            ask(quiet=json_)
+            terminal.ask(quiet=json_)
         tried = _done(tried, prospect, quiet=json_)
     _tell(prospect, tried, dry_run=dry_run, json_=json_)
 

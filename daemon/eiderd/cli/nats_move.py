@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -170,13 +169,5 @@ def _ask(*, yes: bool, quiet: bool, doubtful: bool) -> None:
 
     Nobody is asked about what is going to be refused.
     """
-    if yes or doubtful:
-        return
-    if quiet or not sys.stdin.isatty() or not sys.stdout.isatty():
-        raise ConfigError(
-            "nobody is there to be asked, so nothing was done",
-            hint="Look at the plan (--dry-run), then say --yes.",
-        )
-    terminal.flush()
-    if not typer.confirm("Go ahead?"):
-        raise typer.Abort
+    if not yes and not doubtful:
+        terminal.ask(quiet=quiet)

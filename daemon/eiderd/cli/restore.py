@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,7 +77,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
             restore_report.plan_document(plan)
         return
     if plan.is_live and not yes:
-        ask(quiet=json_)
+        terminal.ask(quiet=json_)
     with session.working(quiet=json_) as app:
         ended = _done(app, plan, found, extras=files)
     if json_:
@@ -123,15 +122,3 @@ def _moment(text: str | None) -> datetime.datetime | None:
         raise ConfigError(
             f"{text!r} is no time", hint="Write it as 2026-11-22T14:30 or 2026-11-22T14:30+01:00."
         ) from error
-
-
-def ask(*, quiet: bool) -> None:
-    """Raise ConfigError when nobody can be asked, Abort when the answer is no."""
-    if quiet or not sys.stdin.isatty() or not sys.stdout.isatty():
-        raise ConfigError(
-            "nobody is there to be asked, so nothing was done",
-            hint="Look at the plan (--dry-run), then say --yes.",
-        )
-    terminal.flush()
-    if not typer.confirm("Go ahead?"):
-        raise typer.Abort

@@ -13,7 +13,9 @@ import sys
 from typing import IO, TYPE_CHECKING, Any
 
 import tomli_w
+import typer
 
+from eiderd.errors import ConfigError
 from eiderd.words import plain
 
 if TYPE_CHECKING:
@@ -171,3 +173,15 @@ def progress() -> Iterator[Progress]:
 
     with shown:
         yield tell
+
+
+def ask(*, quiet: bool) -> None:
+    """Raise ConfigError when nobody can be asked, Abort when the answer is no."""
+    if quiet or not sys.stdin.isatty() or not sys.stdout.isatty():
+        raise ConfigError(
+            "nobody is there to be asked, so nothing was done",
+            hint="Look at the plan (--dry-run), then say --yes.",
+        )
+    flush()
+    if not typer.confirm("Go ahead?"):
+        raise typer.Abort

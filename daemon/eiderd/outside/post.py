@@ -6,29 +6,23 @@ Redirects are not followed: what was asked for goes nowhere else, nor do the hea
 
 from __future__ import annotations
 
-import http.client
+import http
 import json
 import os
 import stat
-import threading
-import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eiderd.errors import ApplicationFailed, ConfigError
+from eiderd.outside import one_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LARGEST: Final = 1 << 20
+    from eiderd.outside.one_request import Answer
+
 _LARGEST_HEADERS: Final = 1 << 16
 _DONE: Final = range(200, 300)
-_HEADERS: Final = {
-    "Accept": "application/json",
-    "Content-Length": "0",
-    "Connection": "close",
-    "User-Agent": "eiderd",
-}
 
 
 def post(url: str, *, headers: Mapping[str, str], seconds: float) -> None:
@@ -36,19 +30,16 @@ def post(url: str, *, headers: Mapping[str, str], seconds: float) -> None:
 
     Raise ApplicationFailed when it says anything else, with no word of what the headers hold.
     """
-    answers: list[str] = []
-
-    def ask() -> None:
-        try:
-            answers.append(_asked(url, headers=headers, seconds=seconds))
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            answers.append(f"it does not answer: {type(error).__name__}")
-
-    # A timeout of a socket holds for each read alone: one that drips never ends.
-    asker = threading.Thread(target=ask, daemon=True)
-    asker.start()
-    asker.join(seconds)
-    problem = answers[0] if answers else f"it did not answer within {seconds:g} s"
+    try:
+        # Its length is said to be none, or some servers wait for a body.
+        answer = one_request.request(
+            "POST", url, seconds=seconds, headers={"Content-Length": "0", **headers}
+        )
+        problem = _judged(answer)
+    except one_request.Unanswered as none:
+        problem = f"it does not answer: {none.kind}"
+        if none.late:
+            problem = f"it did not answer within {seconds:g} s"
     if problem:
         raise ApplicationFailed(
             f"{url} did not compact the database: {problem}",
@@ -56,30 +47,16 @@ def post(url: str, *, headers: Mapping[str, str], seconds: float) -> None:
         )
 
 
-def _asked(url: str, *, headers: Mapping[str, str], seconds: float) -> str:
+def _judged(answer: Answer) -> str:
     """Return what is wrong with the answer, empty: nothing is."""
-    parts = urllib.parse.urlsplit(url)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=seconds)
+    if answer.status not in _DONE:
+        return f"it answers {answer.status}"
+    if not answer.body.strip():
+        return "" if answer.status != http.HTTPStatus.OK else "it answers 200 and says nothing"
+    if not answer.is_json:
+        return f"it answers with {_shown(answer.kind)}, which is a page and not an answer"
     try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", target, headers={**_HEADERS, **headers})
-        answer = connection.getresponse()
-        return _judged(answer.status, answer.headers.get_content_type(), answer.read(_LARGEST))
-    finally:
-        connection.close()
-
-
-def _judged(status: int, kind: str, body: bytes) -> str:
-    if status not in _DONE:
-        return f"it answers {status}"
-    if not body.strip():
-        return "" if status != http.client.OK else "it answers 200 and says nothing"
-    if kind != "application/json" and not kind.endswith("+json"):
-        return f"it answers with {_shown(kind)}, which is a page and not an answer"
-    try:
-        document = json.loads(body)
+        document = json.loads(answer.body)
     except (ValueError, RecursionError):
         return "it answers with something that is no JSON"
     if isinstance(document, dict) and document.get("status") == "error":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from eiderd.schema.compatibility import numbers
-from eiderd.sections.section import Section, Text
+from eiderd.sections.section import Section, Text, Url
 from eiderd.units import Duration  # noqa: TC001  (pydantic reads it)
 
 Verb = Literal["state", "start", "stop", "freeze", "thaw"]
@@ -34,11 +33,11 @@ class ApplicationSection(Section):
         description="Of kind commands: words to run for state, start, stop, freeze and thaw. "
         "state ends with 0 when it runs and 3 when it is stopped.",
     )
-    health_url: str | None = Field(
+    health_url: Url | None = Field(
         None,
         description="Answers 200 with JSON when the application is well, without a password.",
     )
-    version_url: str | None = Field(
+    version_url: Url | None = Field(
         None,
         description="Answers with JSON in which the application's version stands, without a "
         "password. It is compared with the schema: see schema.compatibility.",
@@ -63,18 +62,6 @@ class ApplicationSection(Section):
     timeout: Duration = Field(
         timedelta(minutes=1), description="How long it may take to start, or to stop."
     )
-
-    @field_validator("health_url", "version_url")
-    @classmethod
-    def _is_a_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            parts = urllib.parse.urlsplit(value)
-            plain_text = value.isascii() and value.isprintable() and " " not in value
-            if parts.scheme not in ("http", "https") or not parts.hostname or not plain_text:
-                raise ValueError('must be a URL, as in "http://127.0.0.1:3857/api/v1/health"')
-            if parts.username is not None or (parts.port or 1) < 1:
-                raise ValueError("must have no password in it, and a port that can be")
-        return value
 
     @model_validator(mode="after")
     def _has_one_version(self) -> Self:

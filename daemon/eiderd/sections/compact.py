@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import urllib.parse
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from eiderd.maintenance.window import checked as _window
-from eiderd.sections.section import Section, Text, usable
+from eiderd.sections.section import Section, Text, Url, usable
 from eiderd.units import Duration  # noqa: TC001  (pydantic reads it)
 
 
@@ -36,7 +35,7 @@ class CompactSection(Section):
         timedelta(hours=24),
         description="Refuse when the newest verified backup is older than this.",
     )
-    url: str | None = Field(
+    url: Url | None = Field(
         None,
         description="Ask the application to compact its database itself, by POST to this URL. It "
         "is not stopped then, and eiderd writes nothing.",
@@ -46,18 +45,6 @@ class CompactSection(Section):
         description="A file of mode 0600, or the name of a systemd credential, with a header a "
         "line for that URL, as in Authorization: Bearer ...",
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            parts = urllib.parse.urlsplit(value)
-            plain_text = value.isascii() and value.isprintable() and " " not in value
-            if parts.scheme not in ("http", "https") or not parts.hostname or not plain_text:
-                raise ValueError('must be a URL, as in "http://127.0.0.1:8080/admin/compact"')
-            if parts.username is not None or (parts.port or 1) < 1:
-                raise ValueError("must have no password in it, and a port that can be")
-        return value
 
     @model_validator(mode="after")
     def _headers_have_a_url(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +31,19 @@ def _text(value: str) -> str:
     return value
 
 
+def _url(value: str) -> str:
+    parts = urllib.parse.urlsplit(value)
+    plain_text = value.isascii() and value.isprintable() and " " not in value
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain_text:
+        raise ValueError('must be a URL, as in "http://127.0.0.1:3857/api/v1/health"')
+    if parts.username is not None or (parts.port or 1) < 1:
+        raise ValueError("must have no password in it, and a port that can be")
+    return value
+
+
 AbsolutePath = Annotated[Path, AfterValidator(usable)]
 Text = Annotated[str, AfterValidator(_text)]
+Url = Annotated[str, AfterValidator(_url)]  # of HTTP
 
 
 class Section(BaseModel):

@@ -16,6 +16,16 @@ from eiderd.outside.nats_client.streams import ApiRefused
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+# Of a stream's configuration while it is filled, so that nothing is removed to make room.
+RELAXED: Final[dict[str, Any]] = {
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "max_age": 0,
+    "max_msgs_per_subject": -1,
+    "discard": "old",
+    "discard_new_per_subject": False,
+}
+
 Document: TypeAlias = dict[str, Any]
 
 PATIENCE_SECONDS: Final = 10.0  # for an answer that takes no work

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import nats.errors
 
@@ -20,15 +20,6 @@ from eiderd.outside.nats_client.republishing import OWN
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-# Nothing may be removed to make room for what is removed again.
-_RELAXED: Final[dict[str, Any]] = {
-    "max_msgs": -1,
-    "max_bytes": -1,
-    "max_age": 0,
-    "max_msgs_per_subject": -1,
-    "discard": "old",
-    "discard_new_per_subject": False,
-}
 _MOST: Final = 1_000_000
 
 
@@ -46,7 +37,7 @@ async def pass_consumers(client: Client, name: str) -> int:
         return 0
     subject = f"{OWN}.{uuid.uuid4().hex}"
     subjects = [*(config.get("subjects") or ()), subject]
-    opened = {**config, **_RELAXED, "subjects": subjects}
+    opened = {**config, **jetstream.RELAXED, "subjects": subjects}
     await jetstream.api(client, f"STREAM.UPDATE.{name}", opened)
     try:
         number = last

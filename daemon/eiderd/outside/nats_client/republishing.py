@@ -38,12 +38,7 @@ _MOST_FILLERS: Final = 20_000_000
 _MESSAGE_ID: Final = b"Nats-Msg-Id"
 # Of the stream's configuration while it is filled: nothing of it may be removed meanwhile.
 _RELAXED: Final[dict[str, Any]] = {
-    "max_msgs": -1,
-    "max_bytes": -1,
-    "max_age": 0,
-    "max_msgs_per_subject": -1,
-    "discard": "old",
-    "discard_new_per_subject": False,
+    **jetstream.RELAXED,
     "deny_delete": False,
     "deny_purge": False,
     "duplicate_window": _SMALLEST_WINDOW_NS,

@@ -1,0 +1,87 @@
+"""One HTTP request, answered whole or not at all within its time. No redirect is followed.
+
+An answer may come from a cache, so none is wanted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import threading
+import urllib.parse
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LARGEST: Final = 1 << 20
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Cache-Control": "no-cache, no-store, max-age=0",
+    "Pragma": "no-cache",
+    "Connection": "close",
+    "User-Agent": "eiderd",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """`kind` is its media type. Of a body, no more than a megabyte is kept."""
+
+    status: int
+    kind: str
+    body: bytes
+
+    @property
+    def is_json(self) -> bool:
+        return self.kind == "application/json" or self.kind.endswith("+json")
+
+
+class Unanswered(Exception):
+    """There was no answer in time: `late`, or why there was none."""
+
+    def __init__(self, why: Exception | None = None) -> None:
+        super().__init__(why)
+        self.late = why is None
+        self.why = str(why or "") or type(why).__name__
+        self.kind = type(why).__name__
+
+
+def request(
+    method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Return what the URL answers. Raise Unanswered."""
+    answers: list[Answer | Unanswered] = []
+
+    def ask() -> None:
+        try:
+            answers.append(_ask(method, url, seconds=seconds, headers=headers or {}))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            answers.append(Unanswered(error))
+
+    # A timeout of a socket holds for each read alone: one that drips never ends.
+    asker = threading.Thread(target=ask, daemon=True)
+    asker.start()
+    asker.join(seconds)
+    answer = answers[0] if answers else Unanswered()
+    if isinstance(answer, Unanswered):
+        raise answer
+    return answer
+
+
+def _ask(method: str, url: str, *, seconds: float, headers: Mapping[str, str]) -> Answer:
+    parts = urllib.parse.urlsplit(url)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=seconds)
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, target, headers={**_HEADERS, **headers})
+        answer = connection.getresponse()
+        return Answer(
+            status=answer.status,
+            kind=answer.headers.get_content_type(),
+            body=answer.read(_LARGEST),
+        )
+    finally:
+        connection.close()
