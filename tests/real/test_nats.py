@@ -388,8 +388,8 @@ def _given_cluster_watch(servers: list[NatsServer]) -> Watch:
     consumer = {**CONSUMER, "replicas": 3}
     streams = {"ORDERS": {**STREAM, "replicas": 3, "consumers": {"writer": consumer}}}
     watch = Watch(list(urls(servers)), streams=streams, timeout="4s")
-    until(lambda: _ensured(watch), seconds=20, what="the stream")
-    until(lambda: watch.look() == {}, seconds=20, what="a cluster that is well")
+    until(lambda: _ensured(watch), seconds=60, what="the stream")
+    until(lambda: watch.look() == {}, seconds=60, what="a cluster that is well")
     return watch
 
 

@@ -219,8 +219,9 @@ def test_the_maintenance_unit_compacts(at_rest: Machine) -> None:
 
 _DELEGATE = """
     from pathlib import Path
-    from eiderd import config, delegated
+    from eiderd import config
     from eiderd.app import App
+    from eiderd.maintenance import delegated
     from eiderd.outside import clock
     app = App(config.load(Path("/etc/eiderd/eiderd.toml"))[0])
     print(delegated.compact(app, zone=clock.zone()).ending)

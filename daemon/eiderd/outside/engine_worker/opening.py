@@ -93,7 +93,7 @@ def copy_aside(
         folder.mkdir(exist_ok=True)
         if not share(path, spare):
             if most_bytes is not None and path.stat().st_size > most_bytes:
-                raise Verdict("untried", f"{because}; it is too large to be tried on a copy")
+                raise Verdict("untried", f"it is too large to be tried on a copy: {because}")
             shutil.copyfile(path, spare)
         for suffix in _WAL_SUFFIXES:
             log = path.with_name(path.name + suffix)
