@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EIDER: Final = (sys.executable, "-m", "eiderd")
 NOTICED_SECONDS: Final = 90.0
 REPAIRED_SECONDS: Final = 90.0
-DISK_BYTES: Final = 400_000_000
+DISK_BYTES: Final = 700_000_000
 BALLAST: Final = "40MB"
 LEFT_BYTES: Final = 10_000_000
 STREAM: Final = "MEDIA_EVENTS"
