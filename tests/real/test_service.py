@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Place, children_with, given_place
+from tests.helpers import Place, children_with, given_place, until
 from tests.running import EIDERD, Running, running
 from tests.web import certificate
 
@@ -294,7 +294,7 @@ def test_killed_in_any_phase_it_comes_back_and_takes_what_is_overdue_once(
         assert metrics["eider_last_verified_timestamp_seconds"] == pytest.approx(
             _seconds(newest), abs=0.01
         )
-    assert not children_with(str(place.root))
+    until(lambda: not children_with(str(place.root)), what="no child is left")
 
 
 def _seconds(iso: str) -> float:
