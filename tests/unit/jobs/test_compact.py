@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from eiderd.errors import ApplicationFailed, Busy, VerificationFailed
-from eiderd.evidence import ApplicationState, Captured, Damage, Exchange, Health, Settled
+from eiderd.evidence import ApplicationState, Captured, Damage, Health
 from eiderd.jobs import compact
 from eiderd.maintenance import around
 from eiderd.maintenance.compact_plan import Measured
 from eiderd.model import Ending, Outcome
+from tests.unit.jobs.exchanging import Stage, Work
 from tests.unit.maintenance.test_compact_plan import OBJECTS, opened, survey
 
 if TYPE_CHECKING:
@@ -29,36 +30,11 @@ MEASURED = Measured(
 
 
 @dataclasses.dataclass
-class World:
-    """An application, its database and what was done to them."""
-
-    kind: str = "systemd"
-    state_: ApplicationState = ApplicationState.RUNNING
+class World(Stage):
     tried: Measured = MEASURED
     final: Measured = MEASURED
     left: float | None = None
     well: list[bool] = dataclasses.field(default_factory=lambda: [True, True])
-    fails: dict[str, Exception] = dataclasses.field(default_factory=dict)
-    done: list[str] = dataclasses.field(default_factory=list)
-
-    def do(self, what: str) -> None:
-        self.done.append(what)
-        if what in self.fails:
-            raise self.fails.pop(what)
-
-    def name(self) -> str:
-        return "unit app.service"
-
-    def state(self) -> ApplicationState:
-        return self.state_
-
-    def start(self) -> None:
-        self.do("start")
-        self.state_ = ApplicationState.RUNNING
-
-    def stop(self) -> None:
-        self.do("stop")
-        self.state_ = ApplicationState.STOPPED
 
     def rehearse(self) -> Measured:
         self.do("rehearse")
@@ -67,7 +43,7 @@ class World:
     def stand_in(self, *, restart: bool, accept: Callable[[Measured], None]) -> Work:
         self.do("copy")
         accept(self.final)
-        return Work(self, restart=restart)
+        return Work(self, restart=restart, kind="compact", what="app.duckdb")
 
     def discard(self) -> bool:
         self.do("discard")
@@ -88,30 +64,6 @@ class World:
             stand_in=self.stand_in,
             discard=self.discard,
         )
-
-
-class Work:
-    def __init__(self, world: World, *, restart: bool, kind: str = "compact") -> None:
-        self._world = world
-        self.is_made = False
-        self.plan = Exchange(
-            kind=kind, what="app.duckdb", live="app.duckdb", had_live=True, wal_base="app.duckdb",
-            incoming="i", incoming_wals=(), aside="A", aside_wals=(), live_wals=(), staging=None,
-            restart=restart, phase="moving",
-        )  # fmt: skip
-
-    def exchange(self) -> None:
-        self._world.do(f"exchange {self.plan.kind}")
-        self.is_made = True
-
-    def settle(self) -> Settled:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        self._world.do(f"close {self.plan.kind}")
-
-    def back(self) -> Work:
-        return Work(self._world, restart=self.plan.restart, kind="roll back")
 
 
 def test_it_is_tried_while_the_application_runs_and_done_while_it_does_not() -> None:

@@ -10,46 +10,20 @@ from typing import Any
 import pytest
 
 from eiderd.errors import ApplicationFailed, Busy, StoreUnavailable, VerificationFailed
-from eiderd.evidence import ApplicationState, Checked, Damage, Exchange, Health, Opened, Settled
+from eiderd.evidence import ApplicationState, Checked, Damage, Health, Opened, Settled
 from eiderd.jobs import restore
 from eiderd.model import Ending, Level, Outcome
+from tests.unit.jobs.exchanging import Stage, Work
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 WELL, ILL = Health(well=True, why="200"), Health(well=False, why="503")
 
 
 @dataclasses.dataclass
-class World:
-    """An application, its database and what was done to them."""
-
-    state_: ApplicationState = ApplicationState.RUNNING
-    kind: str = "systemd"
-    done: list[str] = dataclasses.field(default_factory=list)
+class World(Stage):
     healths: list[Health] = dataclasses.field(default_factory=lambda: [WELL])
-    fails: dict[str, Exception] = dataclasses.field(default_factory=dict)
-    settles: Settled = Settled.FINISHED
-    had_live: bool = True
     of: str = "restore"
     is_as_before: bool = True
-
-    def do(self, what: str) -> None:
-        self.done.append(what)
-        if what in self.fails:
-            raise self.fails.pop(what)
-
-    def name(self) -> str:
-        return "unit app.service"
-
-    def state(self) -> ApplicationState:
-        return self.state_
-
-    def start(self) -> None:
-        self.do("start")
-        self.state_ = ApplicationState.RUNNING
-
-    def stop(self) -> None:
-        self.do("stop")
-        self.state_ = ApplicationState.STOPPED
 
     def around(self) -> restore.Around:
         return restore.Around(
@@ -71,31 +45,6 @@ class World:
             work=lambda restart: Work(self, restart=restart, kind=self.of),
             discard=discard,
         )
-
-
-class Work:
-    def __init__(self, world: World, *, restart: bool, kind: str = "restore") -> None:
-        self._world = world
-        self.is_made = False
-        self.plan = Exchange(
-            kind=kind, what="B", live="app.duckdb", had_live=world.had_live, wal_base="app.duckdb",
-            incoming="i", incoming_wals=(), aside="A", aside_wals=(), live_wals=(), staging=None,
-            restart=restart, phase="moving",
-        )  # fmt: skip
-
-    def exchange(self) -> None:
-        self._world.do(f"exchange {self.plan.kind}")
-        self.is_made = True
-
-    def settle(self) -> Settled:
-        self._world.do("settle")
-        return self._world.settles
-
-    def close(self) -> None:
-        self._world.do(f"close {self.plan.kind}")
-
-    def back(self) -> Work:
-        return Work(self._world, restart=self.plan.restart, kind="roll back")
 
 
 def test_it_is_proven_before_the_application_is_stopped_and_started_after_the_exchange() -> None:
