@@ -66,7 +66,7 @@ def setup(  # noqa: PLR0917  (typer gives each by its name)
     from eiderd.outside import clock  # noqa: PLC0415
     from eiderd.outside.host import Host  # noqa: PLC0415
     from eiderd.setup import app as setup_app  # noqa: PLC0415  (they take long to import)
-    from eiderd.setup import removal as setup_removal  # noqa: PLC0415  (they take long to import)
+    from eiderd.setup import removal as setup_removal  # noqa: PLC0415
 
     host = Host(root.absolute()) if root else Host()
     wishes = setup_app.Wishes(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import nats.errors
 
 from eiderd.errors import BrokerUnavailable
-from eiderd.outside.nats_client.streams import ApiRefused
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -35,15 +34,21 @@ _LONGEST_SAID: Final = 200
 _HINT: Final = "See how it is: eider nats status"
 
 
+class ApiRefused(BrokerUnavailable):
+    """JetStream said no. `code` is its own number for why."""
+
+    def __init__(self, message: str, *, hint: str, code: int) -> None:
+        super().__init__(message, hint=hint, how="answer")
+        self.code = code
+
+
 async def api(
     client: Client, subject: str, order: Document | None = None, *, patience: float | None = None
 ) -> Document:
     """Return what JetStream answers. Raise ApiRefused when it says no, BrokerUnavailable."""
-    body = b"" if order is None else json.dumps(order).encode()
+    seconds = PATIENCE_SECONDS if patience is None else patience
     try:
-        message = await client.request(
-            f"$JS.API.{subject}", body, timeout=PATIENCE_SECONDS if patience is None else patience
-        )
+        message = await client.request(f"$JS.API.{subject}", order_bytes(order), timeout=seconds)
     except nats.errors.NoRespondersError as error:
         raise BrokerUnavailable(
             "JetStream is not enabled there, or not for this user",
@@ -53,6 +58,10 @@ async def api(
     except TimeoutError as error:
         raise BrokerUnavailable("JetStream does not answer", hint=_HINT, how="timeout") from error
     return answer(message.data)
+
+
+def order_bytes(order: Document | None) -> bytes:
+    return b"" if order is None else json.dumps(order).encode()
 
 
 def answer(data: bytes) -> Document:

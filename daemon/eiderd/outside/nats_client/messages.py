@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eiderd.errors import BrokerUnavailable, VerificationFailed
 from eiderd.outside import files
 from eiderd.outside.nats_client import jetstream, layout, snapshots
-from eiderd.outside.nats_client.streams import ApiRefused
+from eiderd.outside.nats_client.jetstream import ApiRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

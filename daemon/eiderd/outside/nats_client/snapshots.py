@@ -17,7 +17,7 @@ import nats.errors
 from eiderd.errors import BrokerUnavailable, ConfigError, NoSpace, VerificationFailed
 from eiderd.outside import files
 from eiderd.outside.nats_client import jetstream, layout, s2
-from eiderd.outside.nats_client.streams import ApiRefused
+from eiderd.outside.nats_client.jetstream import ApiRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable

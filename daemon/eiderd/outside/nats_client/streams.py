@@ -7,10 +7,9 @@ server says and fill in what nobody said: neither will do for comparing field by
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import nats.errors
 
@@ -24,8 +23,8 @@ from eiderd.broker.evidence import (
     ReplicaSeen,
     StreamSeen,
 )
-from eiderd.errors import BrokerUnavailable
-from eiderd.outside.nats_client import connection
+from eiderd.outside.nats_client import connection, jetstream
+from eiderd.outside.nats_client.jetstream import ApiRefused, Document
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
@@ -34,21 +33,12 @@ if TYPE_CHECKING:
 
     from eiderd.outside.nats_client.connection import Server
 
-Document: TypeAlias = dict[str, Any]
+
 Patience: TypeAlias = Callable[[], float]  # how many seconds a request may take that begins now
 
 _NOT_FOUND: Final = {10059, 10014}  # a stream, a consumer
 _OFF: Final = {10039, 10076}  # not enabled for the account, not enabled
-_LONGEST_SAID: Final = 200
 _SHARE: Final = 0.4  # of the time that is left, for one request of a look
-
-
-class ApiRefused(BrokerUnavailable):
-    """JetStream said no. `code` is its own number for why."""
-
-    def __init__(self, message: str, *, hint: str, code: int) -> None:
-        super().__init__(message, hint=hint, how="answer")
-        self.code = code
 
 
 def look(
@@ -269,21 +259,10 @@ async def _api(
     client: Client, subject: str, order: Document | None = None, *, patience: float
 ) -> Document:
     """Return what JetStream answers. Raise ApiRefused, TimeoutError, NoRespondersError."""
-    body = b"" if order is None else json.dumps(order).encode()
-    answer = await client.request(f"$JS.API.{subject}", body, timeout=patience)
-    try:
-        said = json.loads(answer.data)
-        error = said.get("error")
-    except (ValueError, AttributeError, RecursionError):
-        said, error = {}, {"description": "what it answers is no JSON"}
-    if error is not None:
-        why = _text(_dict(error).get("description"))[:_LONGEST_SAID]
-        raise ApiRefused(
-            f"JetStream said: {why}",
-            hint="See how it is: eider nats status",
-            code=_number(_dict(error).get("err_code")),
-        )
-    return dict(said)
+    message = await client.request(
+        f"$JS.API.{subject}", jetstream.order_bytes(order), timeout=patience
+    )
+    return jetstream.answer(message.data)
 
 
 def _dict(said: object) -> Document:
