@@ -7,11 +7,32 @@ says (names, descriptions) was chosen by others: it goes through `words.plain` b
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import enum
+import re
+import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 Config = Mapping[str, Any]
+
+OWN: Final = "_eiderd"  # what a stream listens to while it is made anew, and nobody else
+_NAME: Final = re.compile(r"[^\s.*>/\\]{1,255}")
+
+
+def is_name(text: str) -> bool:
+    """Whether a stream may be called so: then it is a safe name for a folder, too."""
+    return bool(_NAME.fullmatch(text)) and text.isprintable() and len(text.encode()) <= 255  # noqa: PLR2004
+
+
+def is_unfinished(config: Config) -> bool:
+    """Whether a stream is one that was being made, by a run that was killed meanwhile."""
+    subjects = config.get("subjects")
+    return (
+        isinstance(subjects, list)
+        and bool(subjects)
+        and all(isinstance(one, str) and one.startswith(f"{OWN}.") for one in subjects)
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +150,32 @@ class NatsSeen:
     problem: str = ""  # why JetStream is not on
     account: AccountSeen | None = None
     streams: tuple[StreamSeen, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """A stream that a run was to replace that did not end.
+
+    `folder` holds what was there before; it may be nowhere else. `server`: its urls, as shown.
+    """
+
+    stream: str
+    server: str
+    begun_at: datetime.datetime
+    folder: str
+
+    @property
+    def said(self) -> str:
+        return (
+            f"was begun at {self.begun_at:%Y-%m-%d %H:%M:%S} UTC and did not end: what was there "
+            f"before is in {self.folder}"
+        )
+
+    def command(self, *, configured: str) -> str:
+        """Return what puts it back. The configured server need not be named."""
+        words = ["eider", "nats", "restore", self.folder, "--replace"]
+        elsewhere = self.server and self.server != configured
+        return shlex.join([*words, "--server", self.server] if elsewhere else words)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,16 +29,21 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 2.0  # for each url, when there is time for it
 
 
-def server_of(section: NatsSection) -> Server:
-    """Return the server that is configured. Raise ConfigError when there is none."""
-    from eiderd.outside.nats_client.connection import Server  # noqa: PLC0415  (see above)
-
-    urls = section.urls
-    if not urls:
+def refuse_none(section: NatsSection) -> None:
+    """Raise ConfigError when there is no NATS."""
+    if not section.urls:
         raise ConfigError(
             "nats.url is not set, so there is no NATS to ask",
             hint='Set it: url = "nats://127.0.0.1:4222" below [nats]',
         )
+
+
+def server_of(section: NatsSection) -> Server:
+    """Return the server that is configured. Raise ConfigError when there is none."""
+    from eiderd.outside.nats_client.connection import Server  # noqa: PLC0415  (see above)
+
+    refuse_none(section)
+    urls = section.urls
     patience = section.timeout.total_seconds() / (len(urls) + 1)
     return Server(
         urls=urls,
@@ -47,6 +52,7 @@ def server_of(section: NatsSection) -> Server:
         token_file=section.token_file,
         user=section.user,
         password_file=section.password_file,
+        domain=section.domain,
         tls_ca=str(section.tls_ca) if section.tls_ca else None,
         tls_certificate=str(section.tls_certificate) if section.tls_certificate else None,
         tls_key=str(section.tls_key) if section.tls_key else None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eiderd.broker import moving
 from eiderd.broker import streams as streams_app
+from eiderd.broker.evidence import is_unfinished
 from eiderd.broker.moving import StreamPlan, Wish
 from eiderd.errors import ConfigError, VerificationFailed
 from eiderd.jobs import migrate as job
@@ -173,7 +174,8 @@ class Migration:
         if self.wish.keep_expired:
             return 0.0
         folder = self.scratch / "taken" / name
-        return float(layout.read(folder).config.get("max_age") or 0) / 1e9
+        age = layout.read(folder).config.get("max_age")
+        return age / 1e9 if isinstance(age, int) else 0.0
 
 
 # What these use ---------------------------------------------------------------------------------
@@ -194,4 +196,5 @@ def _names(here: dict[str, Any], *, wanted: Sequence[str]) -> list[str]:
                 f"{plain(', '.join(here['streams']) or 'none')}",
                 hint="See: eider nats status",
             )
-    return list(wanted or here["streams"])
+    others = (name for name, one in here["streams"].items() if not is_unfinished(one["config"]))
+    return list(wanted or others)

@@ -7,6 +7,7 @@ import datetime
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from eiderd.broker.evidence import is_unfinished
 from eiderd.units import spoken
 from eiderd.words import many, plain
 
@@ -73,7 +74,7 @@ def plan(
     wanted = {**config, **wish.changes()}
     replicas = max(1, _number(wanted.get("num_replicas")))
     others = _part(there, "streams")
-    in_the_way = name in others and not _is_unfinished(others[name])
+    in_the_way = name in others and not is_unfinished(_part(others[name], "config"))
     problems = [
         *_of_the_version(wanted, there, needs_newer=needs_newer),
         *_of_the_name(wanted, others, in_the_way=in_the_way, replace=wish.replace),
@@ -199,13 +200,6 @@ def _warnings(
             )
     if method == "messages":
         yield "it is made anew of its messages: their times will be those of now"
-
-
-def _is_unfinished(stream: object) -> bool:
-    """Whether it is what a restore left that was killed: only eiderd listens to such subjects."""
-    config = stream.get("config") if isinstance(stream, dict) else None
-    subjects = _subjects(config if isinstance(config, dict) else {})
-    return bool(subjects) and all(one.startswith("_eiderd.") for one in subjects)
 
 
 def _subjects(config: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from eiderd import beside
 from eiderd.broker import look as broker
-from eiderd.broker import moving
+from eiderd.broker import moving, unfinished
 from eiderd.broker.moving import StreamPlan, Wish
 from eiderd.config import Settings
 from eiderd.errors import ConfigError, EiderError, NoSuchBackup, VerificationFailed
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from eiderd.model import Backup, Outcome
 
     Progress = Callable[[str, int, int], None]
-
-_ASIDE = "streams-set-aside"
 
 
 class Check(Protocol):
@@ -87,7 +85,13 @@ class Login:
 
     def server(self, section: NatsSection) -> Server:
         """Return the server that is meant. Raise ConfigError."""
-        if self.url is None or (self.url in section.urls and not self.credentials):
+        said_more = self.credentials is not None or self.tls_ca is not None
+        if self.url is None and said_more:
+            raise ConfigError(
+                "how to log in is said of another server, and none is named",
+                hint="Name it: --server URL; or set what the configured one needs below [nats].",
+            )
+        if self.url is None or (self.url in section.urls and not said_more):
             return broker.server_of(section)
         try:
             urls = NatsSection.model_validate({"url": self.url}).urls
@@ -141,12 +145,21 @@ class StreamMover:
         with files.scratch(self.settings.service.state / "scratch") as scratch:
             folders = self._folders(source, scratch=scratch)
             stored = _chosen([layout.check(folder) for folder in folders], wanted=wanted)
+            plans = _plans(stored, there=transfer.look(server), wish=wish)
             yield Streams(
                 server=server,
                 stored=stored,
-                plans=_plans(stored, there=transfer.look(server), wish=wish),
+                plans=tuple(self._warned(plan, server=server) for plan in plans),
                 wish=wish,
             )
+
+    def _warned(self, plan: StreamPlan, *, server: Server) -> StreamPlan:
+        """Say of a stream what an earlier run left."""
+        begun = unfinished.of(self.settings, stream=plan.stream, server=server.shown)
+        if not begun:
+            return plan
+        said = f"an earlier replacement {begun[0].said}"
+        return dataclasses.replace(plan, warnings=(said, *plan.warnings))
 
     def restore(self, streams: Streams) -> Outcome[tuple[Returned, ...]]:
         """Make the streams. Raise before the first when there is a problem with one."""
@@ -163,7 +176,7 @@ class StreamMover:
     def _put_back(self, streams: Streams, stored: Stored, *, aside: Path | None) -> Returned:
         with (
             files.scratch(self.settings.service.state / "scratch") as scratch,
-            _telling_of(aside),
+            self._telling(stored.name, server=streams.server),
         ):
             said = transfer.restore(
                 streams.server,
@@ -174,6 +187,7 @@ class StreamMover:
                 deadline_seconds=self._deadline,
                 progress=self._phase(f"stream {plain(stored.name)}"),
             )
+            unfinished.end(self.settings, stream=stored.name, server=streams.server.shown)
         return Returned(
             stream=stored.name,
             messages=said["messages"],
@@ -186,8 +200,21 @@ class StreamMover:
             aside=str(aside) if aside and aside.exists() else None,
         )
 
+    @contextlib.contextmanager
+    def _telling(self, stream: str, *, server: Server) -> Iterator[None]:
+        """Whatever fails while a stream is not back, nobody has to look for what it held."""
+        try:
+            yield
+        except EiderError as error:
+            if begun := unfinished.of(self.settings, stream=stream, server=server.shown):
+                command = begun[0].command(configured=unfinished.configured(self.settings))
+                error.hint = (
+                    f"What was there before is in {begun[0].folder}. Put it back: {command}"
+                )
+            raise
+
     def _aside(self, name: str, stamp: str) -> Path:
-        return self.settings.service.state / _ASIDE / f"{name}-{stamp}"
+        return unfinished.folder(self.settings) / f"{name}-{stamp}"
 
     def _folders(self, source: Backup | Path, *, scratch: Path) -> list[Path]:
         """Return the folders with the streams of a source, unpacked if they are in an archive."""
@@ -227,20 +254,6 @@ class StreamMover:
             members=source.members,
             id_=source.id,
         )
-
-
-@contextlib.contextmanager
-def _telling_of(aside: Path | None) -> Iterator[None]:
-    """Whatever fails once a stream was set aside, nobody has to look for it."""
-    try:
-        yield
-    except EiderError as error:
-        if aside and (aside / layout.DESCRIPTION).exists():
-            error.hint = (
-                f"What was there before stands in {aside}, if it is not back: eider nats status; "
-                f"eider nats restore {aside}"
-            )
-        raise
 
 
 # What these use ---------------------------------------------------------------------------------

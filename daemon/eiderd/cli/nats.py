@@ -8,16 +8,18 @@ import typer
 
 from eiderd import health
 from eiderd.cli import documents, nats_report, terminal
+from eiderd.cli.group import group
 from eiderd.cli.root import Json, session
-from eiderd.errors import ConfigError, ExitCode
+from eiderd.errors import ExitCode
 from eiderd.health import Condition
 
 if TYPE_CHECKING:
     from eiderd.app import App
     from eiderd.broker.evidence import NatsStanding
     from eiderd.health import Finding
+    from eiderd.sections.nats import NatsSection
 
-cli = typer.Typer(help="Look at NATS, and keep its streams as expected.", no_args_is_help=True)
+cli = group(help="Look at NATS, and keep its streams as expected.")
 
 
 @cli.callback()
@@ -81,27 +83,27 @@ def ensure(
 
 def _looked() -> tuple[NatsStanding, tuple[Finding, ...]]:
     from eiderd.broker import look as broker  # noqa: PLC0415  (it takes long to import)
-    from eiderd.outside import clock  # noqa: PLC0415
+    from eiderd.broker import unfinished  # noqa: PLC0415
+    from eiderd.outside import clock, rights  # noqa: PLC0415
     from eiderd.watch.nats import Known  # noqa: PLC0415
 
-    with session.working(quiet=True) as app:
+    with session.working(quiet=True, open_to_all=True) as app:
         standing, found, _known = broker.look(
             _configured(app),
             now=clock.now(),
             known=Known(),
             application_down=lambda: _is_application_down(app),
         )
+        if not rights.is_stranger(app.settings.service.state):  # a probe need not see that
+            found += unfinished.look(app.settings, journal=app.journal)
     return standing, health.worst_first(found)
 
 
-def _configured(app: App) -> Any:  # noqa: ANN401  (the section, which this need not import)
-    section = app.settings.nats
-    if not section.urls:
-        raise ConfigError(
-            "nats.url is not set, so there is no NATS to ask",
-            hint='Set it: url = "nats://127.0.0.1:4222" below [nats]',
-        )
-    return section
+def _configured(app: App) -> NatsSection:
+    from eiderd.broker import look as broker  # noqa: PLC0415  (it takes long to import)
+
+    broker.refuse_none(app.settings.nats)
+    return app.settings.nats
 
 
 def _is_application_down(app: App) -> bool:

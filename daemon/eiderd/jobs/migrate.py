@@ -6,6 +6,7 @@ Nothing is changed where they come from.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import TYPE_CHECKING, Protocol
 
 from eiderd.errors import VerificationFailed
@@ -58,8 +59,8 @@ def run(*, streams: Sequence[str], move: Move) -> Outcome[tuple[Moved, ...]]:
         if wrong := moved.agreement.wrong:
             raise VerificationFailed(
                 f"stream {plain(stream)} is not the same on its new server: {wrong}",
-                hint="The old one is as it was. Remove the new one before you try again: "
-                "nats stream rm",
+                hint="The old one is as it was. Remove the one on the new server before you try "
+                f"again: nats stream rm {shlex.quote(plain(stream))}",
             )
         done.append(moved)
     if not done:

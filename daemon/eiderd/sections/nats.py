@@ -13,17 +13,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ByteSize, Field, field_serializer, model_validator
 
-from eiderd.broker.evidence import ExpectedConsumer, ExpectedStream
+from eiderd.broker.evidence import ExpectedConsumer, ExpectedStream, is_name
 from eiderd.sections.section import AbsolutePath, Section, Text
 from eiderd.units import Duration, Size  # noqa: TC001  (pydantic reads them)
 
-_NAME = re.compile(r"[^\s.*>/\\]{1,255}")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 _SCHEMES = ("nats", "tls")
+_WEBSOCKETS = ("ws", "wss")
 
 
 def _name(value: str) -> str:
-    if not _NAME.fullmatch(value) or not value.isprintable():
+    if not is_name(value):
         raise ValueError("must be a name of NATS: no spaces, and none of . * > / \\")
     return value
 
@@ -47,9 +47,15 @@ def _urls(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     for url in _split(value):
         try:
             parts = urllib.parse.urlsplit(url)
+            is_web = parts.scheme in _WEBSOCKETS
             well = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
         except ValueError:
-            well = False
+            well = is_web = False
+        if is_web:
+            raise ValueError(
+                "must not be a websocket: name the port for clients, as in "
+                '"nats://127.0.0.1:4222" or "tls://nats:4222"'
+            )
         if not well or not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError('must be a URL, as in "nats://127.0.0.1:4222" or "tls://nats:4222"')
         if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -166,6 +172,11 @@ class NatsSection(Section):
     token_file: Secret | None = Field(None, description="A file with a token.")
     user: Text | None = Field(None, description="A user, with password_file.")
     password_file: Secret | None = Field(None, description="A file with the user's password.")
+    domain: Name | None = Field(
+        None,
+        description="The domain whose JetStream is meant, where the server at the url is a leaf "
+        "node without one of its own.",
+    )
     tls_ca: AbsolutePath | None = Field(
         None, description="A PEM file with the authority that signed the server's certificate."
     )

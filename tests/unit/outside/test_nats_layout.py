@@ -137,3 +137,9 @@ def test_what_is_missing_because_of_its_age_is_told_apart(tmp_path: Path) -> Non
     found = _compared(tmp_path, [old, young], [old], february)
     assert (found.agree, found.gone, found.missing, found.first_wrong) == (False, 0, 1, 2)
     assert _compared(tmp_path, [young], [young, _message(3)]).extra == 1
+
+
+@pytest.mark.parametrize("time", ["", "yesterday", "2026-13-01T00:00:00Z"])
+def test_a_time_that_is_none_excuses_no_missing_message(tmp_path: Path, time: str) -> None:
+    found = _compared(tmp_path, [_message(1, time=time)], [], before=4e9)
+    assert (found.agree, found.gone, found.missing) == (False, 0, 1)

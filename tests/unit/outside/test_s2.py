@@ -57,6 +57,13 @@ def test_whole_ones_of_both_kinds_are_well(tmp_path: Path) -> None:
     assert s2.is_archive(tmp_path / "stream")
 
 
+def test_a_size_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    tar = bytearray(_tar())
+    at = tar.index(b"meta.inf\0") + 124
+    tar[at : at + 11] = b"not a size."
+    assert "cannot be read" in _problem(tmp_path, _stream(bytes(tar)))
+
+
 @pytest.mark.parametrize("whole", [_stream(_tar()[:2048], _tar()[2048:]), _stream(ARCHIVE)])
 def test_one_that_was_cut_off_anywhere_is_not_whole(tmp_path: Path, whole: bytes) -> None:
     for end in {*range(0, len(whole), 37), len(whole) - 1, len(IDENTIFIER)}:

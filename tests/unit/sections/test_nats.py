@@ -50,6 +50,18 @@ def test_what_is_no_url_is_refused(url: object) -> None:
         _given(url=url)
 
 
+@pytest.mark.parametrize("url", ["ws://a:8080", "wss://a", ["nats://a", "ws://b"]])
+def test_a_websocket_is_refused_with_what_to_name_instead(url: object) -> None:
+    with pytest.raises(ValidationError, match=r"must not be a websocket.*nats://127\.0\.0\.1:4222"):
+        _given(url=url)
+
+
+@pytest.mark.parametrize("domain", ["a.b", "a b", "*", ">", ""])
+def test_what_is_no_domain_is_refused(domain: str) -> None:
+    with pytest.raises(ValidationError):
+        _given(url="nats://a", domain=domain)
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -22,12 +22,14 @@ import nats.errors
 from nats.aio.client import Client, RawCredentials
 
 from eiderd.errors import BrokerUnavailable, ConfigError
+from eiderd.outside import barred
 from eiderd.outside.nats_client import login
 
 Answer = TypeVar("Answer")
 Question: TypeAlias = Callable[[Client], Awaitable[Answer]]
 
 _NAME: Final = "eiderd"
+_API: Final = "$JS.API."
 _CLOSE_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 2.0  # for tidying up, after the deadline
 _LONGEST_SAID: Final = 200
@@ -49,6 +51,7 @@ class Server:
     token_file: str | None = None
     user: str | None = None
     password_file: str | None = None
+    domain: str | None = None  # of JetStream, where another server has it
     tls_ca: str | None = None
     tls_certificate: str | None = None
     tls_key: str | None = None
@@ -56,7 +59,8 @@ class Server:
 
     @property
     def shown(self) -> str:
-        return ", ".join(map(bare, self.urls))
+        where = ", ".join(map(bare, self.urls))
+        return f"{where} (domain {self.domain})" if self.domain else where
 
     @property
     def wants_tls(self) -> bool:
@@ -196,7 +200,7 @@ async def _connected(server: Server) -> tuple[Client, _Trouble]:
     how_to_log_in = _login(server)
     problems: list[tuple[str, str]] = []
     for url in server.urls:
-        client, trouble = _Client(wants_tls=server.wants_tls), _Trouble(url)
+        client, trouble = _Client(server), _Trouble(url)
         try:
             async with asyncio.timeout(server.connect_seconds):
                 await client.connect(
@@ -211,7 +215,7 @@ async def _connected(server: Server) -> tuple[Client, _Trouble]:
                     **how_to_log_in,
                 )
         except Exception as error:  # noqa: BLE001  (of nonsense, nats-py raises anything)
-            problems.append(_problem(next(iter(trouble.errors), error), server))
+            problems.append(_problem(next(iter(trouble.errors), error), server, url=url))
             await _dropped(client)
         except BaseException:
             await _dropped(client)
@@ -228,11 +232,20 @@ async def _connected(server: Server) -> tuple[Client, _Trouble]:
 
 
 class _Client(Client):
-    """Says nothing of itself in the clear when TLS is wanted; nats-py would."""
+    """Says nothing of itself in the clear when TLS is wanted; nats-py would.
 
-    def __init__(self, *, wants_tls: bool) -> None:
+    And asks the JetStream of a domain, whoever asks, where there is one.
+    """
+
+    def __init__(self, server: Server) -> None:
         super().__init__()
-        self._wants_tls = wants_tls
+        self._wants_tls = server.wants_tls
+        self._api = f"$JS.{server.domain}.API." if server.domain else _API
+
+    async def publish(self, subject: str, *words: Any, **more: Any) -> None:
+        if subject.startswith(_API):
+            subject = self._api + subject.removeprefix(_API)
+        await super().publish(subject, *words, **more)
 
     def _connect_command(self) -> bytes:
         if self._wants_tls and not self._server_info.get("tls_required"):
@@ -280,7 +293,7 @@ def _trust(server: Server) -> ssl.SSLContext:
     return context
 
 
-def _problem(error: Exception, server: Server) -> tuple[str, str]:
+def _problem(error: Exception, server: Server, *, url: str) -> tuple[str, str]:
     """Return which kind it is, and what is said of it."""
     said = _said(error).lower()
     if isinstance(error, nats.errors.AuthorizationError) or "auth" in said:
@@ -290,18 +303,27 @@ def _problem(error: Exception, server: Server) -> tuple[str, str]:
     if isinstance(error, ssl.SSLError):
         return "unreachable", f"does not agree on TLS: {_said(error)}"
     if isinstance(error, TimeoutError):
-        return "unreachable", f"does not answer within {server.connect_seconds:g} s"
+        said = f"does not answer within {server.connect_seconds:g} s"
+        return "unreachable", said + barred.why(_host(url))
     if isinstance(error, OSError):
         # asyncio says more about an address than a person wants to know.
         plain = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        return "unreachable", f"cannot be reached: {plain or _said(error)}"
+        why = "" if isinstance(error, ConnectionError) else barred.why(_host(url))
+        return "unreachable", f"cannot be reached: {plain or _said(error)}{why}"
     return "unreachable", f"cannot be talked to: {_said(error)}"
 
 
 def _too_late(server: Server, seconds: float) -> BrokerUnavailable:
+    why = barred.why(_host(server.urls[0]))
     return BrokerUnavailable(
-        f"NATS at {server.shown} did not answer within {seconds:g} s", hint=_HINT, how="timeout"
+        f"NATS at {server.shown} did not answer within {seconds:g} s{why}",
+        hint=_HINT,
+        how="timeout",
     )
+
+
+def _host(url: str) -> str:
+    return urllib.parse.urlsplit(url).hostname or ""
 
 
 def _said(error: Exception) -> str:

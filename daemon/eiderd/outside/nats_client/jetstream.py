@@ -29,7 +29,7 @@ Document: TypeAlias = dict[str, Any]
 
 PATIENCE_SECONDS: Final = 10.0  # for an answer that takes no work
 _STREAM_NOT_FOUND: Final = 10059
-_MOST_CONSUMERS: Final = 10_000
+_MOST_LISTED: Final = 10_000
 _LONGEST_SAID: Final = 200
 _HINT: Final = "See how it is: eider nats status"
 
@@ -48,7 +48,7 @@ async def api(
     """Return what JetStream answers. Raise ApiRefused when it says no, BrokerUnavailable."""
     seconds = PATIENCE_SECONDS if patience is None else patience
     try:
-        message = await client.request(f"$JS.API.{subject}", order_bytes(order), timeout=seconds)
+        return await request(client, subject, order, patience=seconds)
     except nats.errors.NoRespondersError as error:
         raise BrokerUnavailable(
             "JetStream is not enabled there, or not for this user",
@@ -57,11 +57,14 @@ async def api(
         ) from error
     except TimeoutError as error:
         raise BrokerUnavailable("JetStream does not answer", hint=_HINT, how="timeout") from error
-    return answer(message.data)
 
 
-def order_bytes(order: Document | None) -> bytes:
-    return b"" if order is None else json.dumps(order).encode()
+async def request(
+    client: Client, subject: str, order: Document | None = None, *, patience: float
+) -> Document:
+    """Return what JetStream answers. Raise ApiRefused, TimeoutError, NoRespondersError."""
+    data = b"" if order is None else json.dumps(order).encode()
+    return answer((await client.request(f"$JS.API.{subject}", data, timeout=patience)).data)
 
 
 def answer(data: bytes) -> Document:
@@ -96,13 +99,19 @@ async def stream(client: Client, name: str) -> Document | None:
 
 async def consumers(client: Client, name: str) -> list[Document]:
     """Return what is known of each consumer of a stream: config, and how far it is."""
+    return await listed(client, f"CONSUMER.LIST.{name}", "consumers")
+
+
+async def listed(client: Client, subject: str, key: str) -> list[Document]:
+    """Return all of a list that is answered page by page."""
     found: list[Document] = []
-    total = 1
-    while len(found) < min(total, _MOST_CONSUMERS):
-        said = await api(client, f"CONSUMER.LIST.{name}", {"offset": len(found)})
-        page = said.get("consumers")
+    seen, total = 0, 1
+    while seen < min(total, _MOST_LISTED):
+        said = await api(client, subject, {"offset": seen})
+        page = said.get(key)
         if not isinstance(page, list) or not page:
             break
+        seen += len(page)
         found += [one for one in page if isinstance(one, dict)]
         total = number(said.get("total"))
     return found

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from eiderd.broker.evidence import is_name
 from eiderd.errors import SourceUnavailable, VerificationFailed
 from eiderd.outside import files
 from eiderd.outside.nats_client import s2
@@ -34,7 +34,6 @@ MESSAGES_METHOD: Final = "messages"
 
 _DATA: Final = (SNAPSHOT, SNAPSHOT_SINCE_2_15, MESSAGES)
 _LARGEST: Final = 16 << 20
-_NAME: Final = re.compile(r"[^\s.*>/\\]{1,255}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +53,6 @@ class Stored:
     @property
     def method(self) -> str:
         return MESSAGES_METHOD if self.data.name == MESSAGES else SNAPSHOT_METHOD
-
-
-def is_name(text: str) -> bool:
-    """Whether a stream may be called so: then it is a safe name for a folder, too."""
-    return bool(_NAME.fullmatch(text)) and text.isprintable() and len(text.encode()) <= 255  # noqa: PLR2004
 
 
 def describe(

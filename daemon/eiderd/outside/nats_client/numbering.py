@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import nats.errors
 
+from eiderd.broker.evidence import OWN
 from eiderd.errors import BrokerUnavailable, EiderError
 from eiderd.outside.nats_client import jetstream
-from eiderd.outside.nats_client.republishing import OWN
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

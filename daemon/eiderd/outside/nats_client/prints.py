@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import math
 import struct
 from typing import IO, TYPE_CHECKING, Final
 
@@ -86,10 +87,13 @@ def _records(file: IO[bytes]) -> Iterator[tuple[int, float, bytes]]:
 
 
 def _seconds(time: str) -> float:
-    """Return an RFC 3339 time, whose fractions may be nanoseconds; 0 for what is none."""
+    """Return an RFC 3339 time, whose fractions may be nanoseconds.
+
+    What is none lies in the future: a message that is not there is never excused by it.
+    """
     whole, _, fraction = time.rstrip("Z").partition(".")
     try:
         moment = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.UTC)
         return moment.timestamp() + float(f"0.{fraction or 0}")
     except ValueError:
-        return 0.0
+        return math.inf

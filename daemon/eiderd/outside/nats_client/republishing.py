@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nats.protocol import command
 
+from eiderd.broker.evidence import OWN
 from eiderd.errors import BrokerUnavailable, EiderError, VerificationFailed
 from eiderd.outside.nats_client import jetstream, messages
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from eiderd.outside.nats_client.layout import Stored
     from eiderd.outside.nats_client.messages import Message
 
-OWN: Final = "_eiderd"
 _HOLD: Final = "_eiderd-hold"
 _MOST_AT_ONCE: Final = 256
 _MOST_BYTES_AT_ONCE: Final = 4 << 20
@@ -79,16 +79,6 @@ async def put_back(
         with contextlib.suppress(EiderError):
             await jetstream.delete(client, name)
         raise
-
-
-def is_unfinished(config: dict[str, Any]) -> bool:
-    """Whether a stream is one that was being made, by a process that was killed meanwhile."""
-    subjects = config.get("subjects")
-    return (
-        isinstance(subjects, list)
-        and bool(subjects)
-        and all(isinstance(one, str) and one.startswith(f"{OWN}.") for one in subjects)
-    )
 
 
 def _opened(config: dict[str, Any], *, own: str, first: int) -> dict[str, Any]:
@@ -180,7 +170,7 @@ class _Filling:
             self._ids.clear()
         self._ids[id_] = now = time.monotonic()
         if len(self._ids) > 4 * _MOST_AT_ONCE:
-            self._ids = {k: at for k, at in self._ids.items() if now - at < _WINDOW_SECONDS}
+            self._ids = {known: at for known, at in self._ids.items() if now - at < _WINDOW_SECONDS}
 
     async def _put(self, subject: str, headers: bytes, data: bytes) -> None:
         self._batch.append((self._next, _framed(subject, headers, data)))

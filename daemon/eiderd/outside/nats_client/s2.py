@@ -74,12 +74,12 @@ def _problem_of_tar(head: bytes, tail: bytes, *, stream: str) -> str:
     at = next((at for at in range(0, len(head), _TAR_BLOCK) if head.startswith(_META, at)), None)
     if at is None:
         return "it does not begin with the description of a stream"
-    size = int(head[at + 124 : at + 135].strip(b"\0 ") or b"0", 8)
-    described = head[at + _TAR_BLOCK : at + _TAR_BLOCK + size]
+    begin = at + _TAR_BLOCK
     try:
-        name = json.loads(described).get("name")
+        size = int(head[at + 124 : at + 135].strip(b"\0 ") or b"0", 8)
+        name = json.loads(head[begin : begin + size]).get("name")
     except (ValueError, AttributeError, RecursionError):
-        return "the description of the stream in it is no JSON"
+        return "the description of the stream in it cannot be read"
     if name != stream:
         return "it is of another stream than it says beside it"
     if tail[-2 * _TAR_BLOCK :].strip(b"\0") or len(tail) < 2 * _TAR_BLOCK:

@@ -71,9 +71,9 @@ def change_stream(server: Server, name: str, config: Config, *, timeout_seconds:
     """Set some fields of a stream, leaving the others as they are."""
 
     async def question(client: Client) -> None:
-        now = await _api(client, f"STREAM.INFO.{name}", patience=timeout_seconds)
+        now = await jetstream.request(client, f"STREAM.INFO.{name}", patience=timeout_seconds)
         order = {**now["config"], **config}
-        await _api(client, f"STREAM.UPDATE.{name}", order, patience=timeout_seconds)
+        await jetstream.request(client, f"STREAM.UPDATE.{name}", order, patience=timeout_seconds)
 
     connection.ask(server, question, timeout_seconds=timeout_seconds)
 
@@ -88,7 +88,9 @@ def create_consumer(
         if "deliver_group" in whole and "deliver_subject" not in whole:
             whole["deliver_subject"] = client.new_inbox()
         order = {"stream_name": stream, "config": whole, "action": "create"}
-        await _api(client, f"CONSUMER.CREATE.{stream}.{name}", order, patience=timeout_seconds)
+        await jetstream.request(
+            client, f"CONSUMER.CREATE.{stream}.{name}", order, patience=timeout_seconds
+        )
 
     connection.ask(server, question, timeout_seconds=timeout_seconds)
 
@@ -99,13 +101,17 @@ def change_consumer(
     """Set some fields of a consumer, leaving the others as they are."""
 
     async def question(client: Client) -> None:
-        now = await _api(client, f"CONSUMER.INFO.{stream}.{name}", patience=timeout_seconds)
+        now = await jetstream.request(
+            client, f"CONSUMER.INFO.{stream}.{name}", patience=timeout_seconds
+        )
         before = dict(now["config"])
         if "filter_subject" in config or "filter_subjects" in config:
             before.pop("filter_subject", None)
             before.pop("filter_subjects", None)
         order = {"stream_name": stream, "config": {**before, **config}, "action": "update"}
-        await _api(client, f"CONSUMER.CREATE.{stream}.{name}", order, patience=timeout_seconds)
+        await jetstream.request(
+            client, f"CONSUMER.CREATE.{stream}.{name}", order, patience=timeout_seconds
+        )
 
     connection.ask(server, question, timeout_seconds=timeout_seconds)
 
@@ -120,7 +126,7 @@ async def _look(
     await client.flush(timeout=patience())  # type: ignore[arg-type]  # it takes any number
     rtt_seconds = time.monotonic() - began
     info = client._server_info  # noqa: SLF001  (only the version has a name of its own)
-    (account, jetstream, problem), streams = await asyncio.gather(
+    (account, state, problem), streams = await asyncio.gather(
         _account(client, patience=patience), _streams(client, expected, patience=patience)
     )
     return NatsSeen(
@@ -129,10 +135,10 @@ async def _look(
         version=_text(info.get("version")),
         cluster=_text(info.get("cluster")),
         rtt_seconds=rtt_seconds,
-        jetstream=jetstream,
+        jetstream=state,
         problem=problem,
         account=account,
-        streams=() if jetstream is JetStream.OFF else streams,
+        streams=() if state is JetStream.OFF else streams,
     )
 
 
@@ -140,7 +146,7 @@ async def _account(
     client: Client, *, patience: Patience
 ) -> tuple[AccountSeen | None, JetStream, str]:
     try:
-        said = await _api(client, "INFO", patience=patience())
+        said = await jetstream.request(client, "INFO", patience=patience())
     except nats.errors.NoRespondersError:
         return None, JetStream.OFF, "it is not enabled"
     except ApiRefused as error:
@@ -148,14 +154,14 @@ async def _account(
         return None, JetStream.OFF if off else JetStream.SILENT, error.message
     except TimeoutError:
         return None, JetStream.SILENT, "it does not answer"
-    limits = _dict(said.get("limits"))
+    limits = jetstream.part(said, "limits")
     seen = AccountSeen(
-        memory_bytes=_number(said.get("memory")),
+        memory_bytes=jetstream.number(said.get("memory")),
         max_memory_bytes=_limit(limits.get("max_memory")),
-        storage_bytes=_number(said.get("storage")),
+        storage_bytes=jetstream.number(said.get("storage")),
         max_storage_bytes=_limit(limits.get("max_storage")),
-        streams=_number(said.get("streams")),
-        consumers=_number(said.get("consumers")),
+        streams=jetstream.number(said.get("streams")),
+        consumers=jetstream.number(said.get("consumers")),
     )
     return seen, JetStream.ON, ""
 
@@ -170,8 +176,10 @@ async def _streams(
 async def _stream(
     client: Client, name: str, consumers: Iterable[str], *, patience: Patience
 ) -> StreamSeen:
-    said, there, problem = await _asked(_api(client, f"STREAM.INFO.{name}", patience=patience()))
-    state = _dict(said.get("state"))
+    said, there, problem = await _asked(
+        jetstream.request(client, f"STREAM.INFO.{name}", patience=patience())
+    )
+    state = jetstream.part(said, "state")
     seen = await asyncio.gather(
         *(_consumer(client, name, one, patience=patience) for one in consumers if said)
     )
@@ -180,20 +188,20 @@ async def _stream(
         there=there,
         problem=problem,
         created=_text(said.get("created")),
-        config=_dict(said.get("config")),
-        messages=_number(state.get("messages")),
-        bytes=_number(state.get("bytes")),
-        first_sequence=_number(state.get("first_seq")),
-        last_sequence=_number(state.get("last_seq")),
+        config=jetstream.part(said, "config"),
+        messages=jetstream.number(state.get("messages")),
+        bytes=jetstream.number(state.get("bytes")),
+        first_sequence=jetstream.number(state.get("first_seq")),
+        last_sequence=jetstream.number(state.get("last_seq")),
         cluster=_cluster(said),
         consumers=tuple(seen),
     )
 
 
 async def _consumer(client: Client, stream: str, name: str, *, patience: Patience) -> ConsumerSeen:
-    asked = _api(client, f"CONSUMER.INFO.{stream}.{name}", patience=patience())
+    asked = jetstream.request(client, f"CONSUMER.INFO.{stream}.{name}", patience=patience())
     said, there, problem = await _asked(asked)
-    config = _dict(said.get("config"))
+    config = jetstream.part(said, "config")
     pushed = bool(config.get("deliver_subject"))
     return ConsumerSeen(
         stream=stream,
@@ -202,11 +210,11 @@ async def _consumer(client: Client, stream: str, name: str, *, patience: Patienc
         problem=problem,
         created=_text(said.get("created")),
         config=config,
-        pending=_number(said.get("num_pending")),
-        ack_pending=_number(said.get("num_ack_pending")),
-        redelivered=_number(said.get("num_redelivered")),
-        delivered_sequence=_number(_dict(said.get("delivered")).get("stream_seq")),
-        acked_sequence=_number(_dict(said.get("ack_floor")).get("stream_seq")),
+        pending=jetstream.number(said.get("num_pending")),
+        ack_pending=jetstream.number(said.get("num_ack_pending")),
+        redelivered=jetstream.number(said.get("num_redelivered")),
+        delivered_sequence=jetstream.number(jetstream.part(said, "delivered").get("stream_seq")),
+        acked_sequence=jetstream.number(jetstream.part(said, "ack_floor").get("stream_seq")),
         bound=bool(said.get("push_bound")) if pushed else None,
         cluster=_cluster(said),
     )
@@ -237,7 +245,7 @@ def _cluster(said: Document) -> ClusterSeen | None:
                 name=_text(one.get("name")),
                 current=bool(one.get("current")),
                 offline=bool(one.get("offline")),
-                lag=_number(one.get("lag")),
+                lag=jetstream.number(one.get("lag")),
             )
             for one in cluster.get("replicas") or ()
             if isinstance(one, dict)
@@ -250,27 +258,9 @@ def _cluster(said: Document) -> ClusterSeen | None:
 
 def _do(server: Server, subject: str, order: Document, *, timeout_seconds: float) -> None:
     async def question(client: Client) -> None:
-        await _api(client, subject, order, patience=timeout_seconds)
+        await jetstream.request(client, subject, order, patience=timeout_seconds)
 
     connection.ask(server, question, timeout_seconds=timeout_seconds)
-
-
-async def _api(
-    client: Client, subject: str, order: Document | None = None, *, patience: float
-) -> Document:
-    """Return what JetStream answers. Raise ApiRefused, TimeoutError, NoRespondersError."""
-    message = await client.request(
-        f"$JS.API.{subject}", jetstream.order_bytes(order), timeout=patience
-    )
-    return jetstream.answer(message.data)
-
-
-def _dict(said: object) -> Document:
-    return dict(said) if isinstance(said, dict) else {}
-
-
-def _number(said: object) -> int:
-    return said if isinstance(said, int) else 0
 
 
 def _text(said: object) -> str:
