@@ -242,3 +242,17 @@ def test_it_is_started_again_when_the_work_fails(application: Application) -> No
     with pytest.raises(ZeroDivisionError):
         _hold_for(application.words(), "stop", work)
     assert not application.is_stopped()
+
+
+@pytest.mark.parametrize("first", [b"/opt/bin/python\0/opt/bin/eiderd\0", b"tini\0--\0eiderd\0"])
+def test_where_a_keeper_could_not_outlive_eiderd_nothing_is_held(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    (tmp_path / "first").write_bytes(first)
+    monkeypatch.setattr(hold, "_FIRST", tmp_path / "first")
+    with (
+        pytest.raises(ApplicationFailed, match="first process of its container") as caught,
+        hold.kept(application.words(), hold="freeze", seconds=LONG),
+    ):
+        pytest.fail("it may be held")
+    assert "allow_freeze" in caught.value.hint

@@ -1,14 +1,18 @@
 """Who holds the database: the kernel's list of locks, by the file that they are on.
 
 DuckDB holds a lock on the database as long as it has it open (fcntl(2)); /proc/locks says who does.
+In a container it says nothing of processes outside, so the kernel is asked about the file as well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import pwd
+import stat
+import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LOOKS: Final = 0.02
 _LONGEST_COMMAND: Final = 200
+_FLOCK: Final = "hhqqi4x"  # struct flock: type, whence, start, length, PID
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +54,12 @@ def holder(database: Path) -> Holder | None:
     try:
         inode = os.fstat(descriptor).st_ino
         devices = {_spelled(os.fstat(descriptor).st_dev), *_mounted(descriptor)}
+        wanted = {f"{device}:{inode}" for device in devices}
+        pids = [pid for pid, place in _locks() if place in wanted]
+        if not pids:
+            return _described(0) if _is_locked(descriptor) else None
     finally:
         os.close(descriptor)
-    wanted = {f"{device}:{inode}" for device in devices}
-    pids = [pid for pid, place in _locks() if place in wanted]
-    if not pids:
-        return None
     known = [pid for pid in pids if pid > 0] or list(_open_locks(wanted))
     return _described(known[0] if known else 0)
 
@@ -80,6 +85,25 @@ def _locks() -> Iterator[tuple[int, str]]:
             words = line.split()
             if len(words) >= 6 and words[1] in ("POSIX", "OFDLCK"):  # noqa: PLR2004
                 yield int(words[4]), words[5]
+
+
+def _is_locked(path_descriptor: int) -> bool:
+    """Say whether somebody who is on no list, in another container or on another machine, has one.
+
+    Only asked when this process has none itself: closing the file would drop it.
+    """
+    if not stat.S_ISREG(os.fstat(path_descriptor).st_mode):
+        return False
+    with contextlib.suppress(OSError):
+        file = os.open(f"/proc/self/fd/{path_descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            answer = fcntl.fcntl(file, fcntl.F_GETLK, question)
+        finally:
+            os.close(file)
+        found: int = struct.unpack(_FLOCK, answer)[0]
+        return found != fcntl.F_UNLCK
+    return False
 
 
 def _open_locks(wanted: set[str]) -> Iterator[int]:

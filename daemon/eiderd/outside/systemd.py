@@ -6,8 +6,11 @@ the tests receive on a real socket.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from pathlib import Path
+from typing import IO
 
 import sdnotify
 
@@ -44,3 +47,19 @@ def watchdog_seconds() -> float | None:
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(microseconds) / 1e6 if meant and microseconds.isdecimal() else None
+
+
+def is_journal(stream: IO[str]) -> bool:
+    """Say whether a stream leads to the journal, as systemd.exec(5) says of JOURNAL_STREAM.
+
+    The variable alone says nothing: children inherit it, with other streams.
+    """
+    with contextlib.suppress(OSError, ValueError):  # closed, or none of the kernel's
+        seen = os.fstat(stream.fileno())
+        return os.environ.get("JOURNAL_STREAM") == f"{seen.st_dev}:{seen.st_ino}"
+    return False
+
+
+def is_here() -> bool:
+    """Say whether systemd runs this machine, as sd_booted(3) does."""
+    return Path("/run/systemd/system").is_dir()

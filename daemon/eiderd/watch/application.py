@@ -55,7 +55,8 @@ def run(
 
 def _suspected(seen: ApplicationSeen) -> Iterator[Finding]:
     if seen.state is ApplicationState.FAILED:
-        said = f"{seen.name} has failed and does not run"
+        why = f": {plain(seen.why)}" if seen.why else ""
+        said = f"{seen.name} has failed and does not run{why}"
         yield _finding(Kind.APPLICATION_DOWN, seen, said, severity=Severity.WARNING)
     elif seen.state is ApplicationState.STOPPED:
         yield _finding(Kind.APPLICATION_DOWN, seen, f"{seen.name} is stopped")

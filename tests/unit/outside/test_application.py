@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import datetime
 import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from eiderd import config
+from eiderd.app import App
 from eiderd.errors import ApplicationFailed, ConfigError
 from eiderd.evidence import ApplicationState, Health
 from eiderd.outside import process
 from eiderd.outside.application import Application, application_of, until_healthy
-from tests.helpers import until
+from eiderd.outside.application import container as container_module
+from eiderd.outside.application.unit import Unit
+from tests.helpers import Place, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +134,15 @@ def test_what_a_command_says_cannot_steer_a_terminal(tmp_path: Path) -> None:
     assert caught.value.message.isprintable()
 
 
+def test_where_nothing_temporary_can_be_kept_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(ApplicationFailed, match="no room for what a command says") as caught:
+        _given_commands(tmp_path).start()
+    assert "tmpfs /tmp" in caught.value.hint
+
+
 # Stand-ins for what does not run here -----------------------------------------------------------
 
 
@@ -182,6 +197,35 @@ def test_a_unit_is_stopped_started_frozen_and_thawed(
     verbs = [words[2] for words in said if words[2] != "show"]
     assert verbs == ["freeze", "thaw", "stop", "reset-failed", "start"]
     assert all(words[-2:] == ["--", "app.service"] for words in said)
+
+
+@pytest.mark.parametrize(
+    ("properties", "missing"),
+    [
+        ({"ActiveState": "inactive", "LoadState": "not-found"}, True),
+        ({"ActiveState": "active", "LoadState": "not-found"}, False),  # only its file has gone
+        ({"ActiveState": "inactive"}, False),
+    ],
+)
+def test_a_unit_that_is_not_there_is_told_by_the_configuration(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    properties: dict[str, str],
+    missing: bool,  # noqa: FBT001  (pytest gives it by its name)
+) -> None:
+    _given_unit(tmp_path, monkeypatch, **properties)
+    place = Place(tmp_path).configure(application__kind="systemd", application__unit="app.service")
+    said = App(config.load(place.config)[0]).problems()
+    assert ("application.unit: there is no unit app.service" in said) == missing
+
+
+def test_without_systemd_no_unit_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, _asked = _given_unit(tmp_path, monkeypatch)
+    _given_program(tmp_path, monkeypatch, "systemctl", "echo no systemd >&2; exit 1")
+    assert isinstance(unit, Unit)
+    assert not unit.is_missing()
 
 
 @pytest.mark.parametrize(
@@ -267,9 +311,10 @@ def test_what_is_no_unit_is_refused(name: str) -> None:
 DOCKER = """
 case "$1" in
 compose) cat ids ;;
-inspect) test -e state || { echo 'Error: No such container: app' >&2; exit 1; }
-    case "$*" in *.Id*) cat id ;; *) cat state ;; esac ;;
-stop) echo '{"Status":"exited","Paused":false}' > state ;;
+inspect) test -e state || { echo 'Error response from daemon: No such container: app' >&2; exit 1; }
+    case "$2 $3" in *.State*) printf '{"id": "%s", "restarts": 4, "state": ' $(cat id | tr -d ' /')
+        cat state; echo ', "probe": '; cat probe; echo '}' ;; *) cat id ;; esac ;;
+stop) echo '{"Status":"exited","ExitCode":0}' > state ;;
 start) echo '{"Status":"running","Paused":false}' > state ;;
 pause) echo '{"Status":"paused","Paused":true}' > state ;;
 unpause) grep -q paused state || exit 1; echo '{"Status":"running","Paused":false}' > state ;;
@@ -283,6 +328,7 @@ def _given_container(
     (folder / "state").write_text('{"Status":"running","Paused":false}\n')
     (folder / "id").write_text("f" * 64)
     (folder / "ids").write_text("c0ffee\n")
+    (folder / "probe").write_text("null")
     asked = _given_program(folder, monkeypatch, "docker", DOCKER)
     return application_of(kind="docker", container=name), asked
 
@@ -292,6 +338,7 @@ def test_a_container_is_stopped_started_paused_and_unpaused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     container, asked = _given_container(tmp_path, monkeypatch, name)
+    container.await_freezable()
     container.freeze()
     assert container.state() is RUNNING
     container.thaw()
@@ -307,18 +354,146 @@ def test_a_container_is_stopped_started_paused_and_unpaused(
 
 
 @pytest.mark.parametrize(
-    ("status", "state"),
+    ("said", "state"),
     [
-        ("created", STOPPED), ("exited", STOPPED), ("restarting", FAILED), ("dead", FAILED),
-        ("removing", UNKNOWN),
+        ({"Status": "created", "ExitCode": 0}, STOPPED),
+        ({"Status": "created", "Error": "no such device", "ExitCode": 128}, FAILED),
+        ({"Status": "restarting", "ExitCode": 0}, FAILED),
+        ({"Status": "dead"}, FAILED),
+        ({"Status": "removing"}, UNKNOWN),
+        ({"Status": "exited", "ExitCode": 0}, STOPPED),
+        ({"Status": "exited", "ExitCode": 130}, STOPPED),
+        ({"Status": "exited", "ExitCode": 137, "OOMKilled": False}, STOPPED),
+        ({"Status": "exited", "ExitCode": 143}, STOPPED),
+        ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, FAILED),
+        ({"Status": "exited", "ExitCode": 1}, FAILED),
+        ({"Status": "exited", "ExitCode": 139}, FAILED),
     ],
-)  # fmt: skip
+)
 def test_the_state_of_a_container(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, state: ApplicationState
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], state: ApplicationState
 ) -> None:
     container, _asked = _given_container(tmp_path, monkeypatch)
-    (tmp_path / "state").write_text(json.dumps({"Status": status}))
+    (tmp_path / "state").write_text(json.dumps(said))
     assert container.state() is state
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"Status": "exited", "ExitCode": 3}, "it ended with exit code 3"),
+        ({"Status": "restarting", "ExitCode": 3}, "it ended with exit code 3"),
+        ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, "its memory ran out"),
+        ({"Status": "created", "Error": "a\x1b[31m", "ExitCode": 128}, "not start it: a?[31m"),
+        ({"Status": "running", "ExitCode": 3, "OOMKilled": True}, ""),
+        ({"Status": "exited", "ExitCode": 0, "OOMKilled": True}, ""),
+    ],
+)
+def test_a_container_that_failed_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], why: str
+) -> None:
+    container, _asked = _given_container(tmp_path, monkeypatch)
+    (tmp_path / "state").write_text(json.dumps(said))
+    found = container.details()
+    assert found.why.endswith(why)
+    assert bool(found.why) == bool(why)
+    assert (found.restarts, found.group) == (4, "f" * 64)
+
+
+@pytest.mark.parametrize(
+    ("status", "well"), [("healthy", True), ("starting", True), ("unhealthy", False), (None, True)]
+)
+def test_a_container_is_as_well_as_its_own_health_check_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str | None, *, well: bool
+) -> None:
+    container, _asked = _given_container(tmp_path, monkeypatch)
+    health = status and {"Status": status}
+    (tmp_path / "state").write_text(json.dumps({"Status": "running", "Health": health}))
+    assert container.health().well is well
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        (
+            "Error response from daemon: driver failed\nError: failed to start containers: app",
+            "container app: driver failed",
+            "docker ps --all",
+        ),
+        (
+            "Cannot connect: Is the docker daemon running?\nError: failed to start containers: app",
+            "Cannot connect",
+            "systemctl start docker",
+        ),
+        ("dial unix /var/run/docker.sock: permission denied", "permission", "eider setup --docker"),
+        ("Error response from daemon: No such container: app", "No such", "application.container"),
+    ],
+)
+def test_what_docker_complains_of_is_said_with_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, message: str, hint: str
+) -> None:
+    script = f"cat >&2 <<'END'\n{said}\nEND\nexit 1\n"
+    _given_program(tmp_path, monkeypatch, "docker", script)
+    container = application_of(kind="docker", container="app")
+    with pytest.raises(ApplicationFailed, match=message) as caught:
+        container.start()
+    assert "failed to start" not in caught.value.message
+    assert hint in caught.value.hint
+
+
+NEVER_YET, JUST_NOW = None, 0.0
+
+
+@pytest.mark.parametrize(
+    ("probe", "ended_seconds_ago", "may"),
+    [
+        (None, NEVER_YET, True),
+        ({"Test": ["NONE"]}, JUST_NOW, True),
+        ({"Test": ["CMD", "x"], "Interval": 30e9}, NEVER_YET, False),
+        ({"Test": ["CMD", "x"], "Interval": 30e9}, JUST_NOW, True),
+        ({"Test": ["CMD", "x"]}, 20.0, True),
+        ({"Test": ["CMD", "x"]}, 28.0, False),  # about to begin
+        ({"Test": ["CMD", "x"]}, 31.0, False),  # at work
+        ({"Test": ["CMD", "x"], "Interval": 1e9}, JUST_NOW, False),
+        ({"Test": ["CMD", "x"], "Interval": 90e9, "StartPeriod": 60e9}, 4.0, False),
+        ({"Test": ["CMD", "x"], "Interval": 90e9, "StartPeriod": 60e9}, JUST_NOW, True),
+    ],
+)
+def test_a_container_is_not_paused_into_its_health_check(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    probe: dict[str, Any] | None,
+    ended_seconds_ago: float | None,
+    *,
+    may: bool,
+) -> None:
+    monkeypatch.setattr(container_module, "_PROBED_SECONDS", 0.0)
+    container, _asked = _given_container(tmp_path, monkeypatch)
+    log = []
+    if ended_seconds_ago is not None:
+        now = datetime.datetime.now(datetime.UTC)
+        ended = (now - datetime.timedelta(seconds=ended_seconds_ago)).isoformat()
+        log = [{"End": "2020-01-01T00:00:00Z"}, {"End": ended.replace("+00:00", "123+00:00")}]
+    health = {"Status": "healthy", "Log": log}
+    (tmp_path / "state").write_text(json.dumps({"Status": "running", "Health": health}))
+    (tmp_path / "probe").write_text(json.dumps(probe))
+    if may:
+        container.await_freezable()
+    else:
+        with pytest.raises(ApplicationFailed, match="leaves no time for a freeze") as caught:
+            container.await_freezable()
+        assert "allow_stop" in caught.value.hint
+
+
+def test_an_answer_of_docker_that_nobody_expects_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for said in ("", "[]", "null", '{"id": "x"}', '{"id": "x", "restarts": "?", "state": {}}'):
+        _given_program(tmp_path, monkeypatch, "docker", f"echo '{said}'\n")
+        container = application_of(kind="docker", container="app")
+        assert container.state() is UNKNOWN
+        with pytest.raises(ApplicationFailed, match="not answer as expected"):
+            container.details()
 
 
 def test_a_container_that_is_not_there_is_unknown(
@@ -331,14 +506,16 @@ def test_a_container_that_is_not_there_is_unknown(
         container.thaw()
 
 
-def test_the_container_that_eiderd_runs_in_is_not_paused(
+def test_the_container_that_eiderd_runs_in_is_neither_paused_nor_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     container, asked = _given_container(tmp_path, monkeypatch)
     (tmp_path / "id").write_text(Path("/proc/self/mountinfo").read_text().splitlines()[0])
-    with pytest.raises(ApplicationFailed, match="that eiderd runs in"):
-        container.freeze()
+    for refused in (container.await_freezable, container.stop):
+        with pytest.raises(ApplicationFailed, match="that eiderd runs in"):
+            refused()
     assert "pause" not in asked.read_text()
+    assert "stop" not in asked.read_text()
 
 
 def test_a_service_of_several_containers_is_refused(

@@ -146,3 +146,24 @@ def test_a_process_that_cannot_be_seen_is_said_to_be_outside(
         monkeypatch.setattr(lock_holder, "_open_locks", lambda _wanted: iter(()))
         with pytest.raises(Busy, match="a process outside this container"):
             lock_holder.wait_until_free(database, seconds=0)
+
+
+def test_a_lock_that_is_on_no_list_is_found_all_the_same(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container: the kernel leaves out what belongs to processes outside.
+    monkeypatch.setattr(lock_holder, "_locks", lambda: iter(()))
+    assert lock_holder.holder(database) is None
+    with _held(database):
+        found = lock_holder.holder(database)
+        assert found is not None
+        assert str(found) == "a process outside this container"
+        with pytest.raises(Busy, match="a process outside this container"):
+            lock_holder.wait_until_free(database, seconds=0)
+    assert lock_holder.holder(database) is None
+
+
+def test_what_is_no_file_is_not_opened_to_ask_for_locks(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert lock_holder.holder(tmp_path / "fifo") is None
+    assert lock_holder.holder(tmp_path) is None

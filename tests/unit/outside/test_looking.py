@@ -131,9 +131,8 @@ def test_a_container_tells_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Path
 ) -> None:
     container, _asked = _given_container(tmp_path, monkeypatch)
-    (tmp_path / "id").write_text(f"7 {'f' * 64}\n")
     seen = look(container, database=database)
-    assert (seen.state, seen.restarts, seen.frozen) == (ApplicationState.RUNNING, 7, False)
+    assert (seen.state, seen.restarts, seen.frozen) == (ApplicationState.RUNNING, 4, False)
     assert seen.health == Health(well=True, why="its state is running")
     with _given_holder(database):
         assert look(container, database=database).stranger is not None

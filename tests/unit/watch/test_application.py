@@ -83,6 +83,14 @@ def test_one_that_was_stopped_is_no_alarm_and_one_that_failed_is() -> None:
     assert found.command == "systemctl status app.service"
 
 
+def test_why_it_failed_is_said_where_that_is_known() -> None:
+    seen = _seen(state=ApplicationState.FAILED, health=None, why="its \x1b[1mmemory ran out")
+    message = _looks(seen, seen)[1][Kind.APPLICATION_DOWN].message
+    assert message.startswith("Unit app.service has failed and does not run: its ")
+    assert message.endswith("memory ran out.")
+    assert message.isprintable()
+
+
 def test_what_it_says_of_its_health_cannot_steer_a_terminal() -> None:
     (found,) = _looks(_seen(health=ILL), known=NOTHING)[0].values()
     assert found.message == (

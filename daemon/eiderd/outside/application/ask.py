@@ -40,13 +40,18 @@ class Ran:
         """What it said last, on one line, for people."""
         said = (self.err.strip() or self.out.strip()).splitlines()
         line = said[-1] if said else f"it ended with {self.code}"
-        return "".join(sign if sign.isprintable() else "?" for sign in line)[:_LONGEST_SHOWN]
+        return shown(line)
+
+
+def shown(said: str) -> str:
+    """Return what a command said, so short and plain that it can stand in a message."""
+    return "".join(sign if sign.isprintable() else "?" for sign in said)[:_LONGEST_SHOWN]
 
 
 def run(command: Sequence[str], *, seconds: float) -> Ran:
     """Run a command to its end. Raise ApplicationFailed when it cannot begin or does not end."""
     # Files, not pipes: whatever it leaves running holds them open for ever.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with _file() as out, _file() as err:
         try:
             child = subprocess.Popen(
                 command,
@@ -73,6 +78,16 @@ def run(command: Sequence[str], *, seconds: float) -> Ran:
                 ) from error
             raise
         return Ran(code=code, out=_said(out), err=_said(err))
+
+
+def _file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise ApplicationFailed(
+            f"there is no room for what a command says: {error.strerror}",
+            hint="Make /tmp writable: in a container with --tmpfs /tmp.",
+        ) from error
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

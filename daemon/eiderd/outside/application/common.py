@@ -26,13 +26,14 @@ class Details:
     """What the application's keeper tells of it in one look.
 
     `group` is the control group of its processes, as a path or as the id of its container; None
-    when nobody can tell.
+    when nobody can tell. `why` is why it does not run, where its keeper tells that.
     """
 
     state: ApplicationState
     restarts: int | None = None
     frozen: bool = False
     group: str | None = None
+    why: str = ""
     to_see_why: str = "eider doctor"
     to_thaw: str = ""
 
@@ -45,6 +46,9 @@ class Common:
     database: Path | None
     timeout_seconds: float
     frozen_seconds: float
+
+    def await_freezable(self) -> None:
+        """Return when it may be frozen at once. Raise ApplicationFailed when it may not."""
 
     def state_by_lock(self) -> ApplicationState:
         """Return RUNNING when somebody holds the database: that is all there is to go by."""

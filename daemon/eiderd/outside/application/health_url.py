@@ -23,8 +23,8 @@ def ask(url: str, *, seconds: float) -> Health:
         answer = one_request.request("GET", url, seconds=seconds)
     except one_request.Unanswered as none:
         if none.late:
-            return _ill(f"{url} did not answer within {seconds:g} s")
-        return _ill(f"{url} does not answer: {none.why}")
+            return _ill(f"{url} did not answer within {seconds:g} s{none.barred}")
+        return _ill(f"{url} does not answer: {none.why}{none.barred}")
     return _judged(answer)
 
 

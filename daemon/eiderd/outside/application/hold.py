@@ -16,6 +16,7 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from eiderd.errors import ApplicationFailed, from_json
@@ -23,11 +24,11 @@ from eiderd.outside.application import application_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 Way: TypeAlias = Literal["freeze", "stop"]
 
 _COMMAND: Final = (sys.executable, "-I", "-m", "eiderd.outside.application.keeper")
+_FIRST: Final = Path("/proc/1/cmdline")
 _READY_SECONDS: Final = 30.0
 _UNDOING_SECONDS: Final = 60.0  # the keeper tries for half as long, and its last try may hang
 
@@ -52,10 +53,9 @@ class Keeper:
     @contextlib.contextmanager
     def held(self) -> Iterator[Still]:
         """Hold the application still. Raise ApplicationFailed when that, or letting go, fails."""
-        began = time.monotonic()
         self._ask("hold")
-        self.answer("held", seconds=self.patience)
-        still = Still(deadline=began + self.seconds)
+        since = self.answer("held", seconds=self.patience)
+        still = Still(deadline=time.monotonic() - since + self.seconds)
         try:
             yield still
         finally:
@@ -85,8 +85,9 @@ def kept(words: Mapping[str, Any], *, hold: Way, seconds: float) -> Iterator[Kee
 
     It lets go `seconds` after the hold began, at the latest. Whatever happens inside, the
     application is held no more when this returns or raises, unless it cannot be let go:
-    ApplicationFailed.
+    ApplicationFailed. So it is where a keeper could not outlive eiderd.
     """
+    _refuse_mortal()
     child = subprocess.Popen(
         _COMMAND,
         stdin=subprocess.PIPE,
@@ -111,6 +112,19 @@ def kept(words: Mapping[str, Any], *, hold: Way, seconds: float) -> Iterator[Kee
         asking.close()  # nobody asks any more: it lets go and ends
         _await_end(child, words, hold=hold, seconds=patience)
         answers.close()
+
+
+def _refuse_mortal() -> None:
+    """When the first process of a container ends, the kernel kills all others, keepers too."""
+    with contextlib.suppress(OSError):
+        words = _FIRST.read_bytes().split(b"\0")
+        if any(word.rpartition(b"/")[2] == b"eiderd" for word in words):
+            raise ApplicationFailed(
+                "eiderd is the first process of its container: if it were killed, nobody would "
+                "let the application go on",
+                hint="Run eiderd on the host for that, or remove application.allow_freeze and "
+                "application.allow_stop.",
+            )
 
 
 def _await_end(

@@ -71,11 +71,12 @@ def main() -> int:
     _say({"ready": True})
     if inbox.next() != "hold":
         return 0
-    began = time.monotonic()
     touched = False
     try:
         _refuse_idle(application)
-        touched = True
+        if order["hold"] == "freeze":
+            application.await_freezable()
+        touched, began = True, time.monotonic()
         do()
     except EiderError as error:
         # What failed may have come to pass all the same.

@@ -26,6 +26,7 @@ def look(application: Application, *, database: Path) -> ApplicationSeen:
         restarts=details.restarts,
         frozen=details.frozen,
         stranger=_stranger(details, database=database),
+        why=details.why,
         to_see_why=details.to_see_why,
         to_thaw=details.to_thaw,
     )

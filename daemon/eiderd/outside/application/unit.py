@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eiderd.evidence import Health
 
 _NAME: Final = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.service")
+_DENIED: Final = re.compile("denied|authentication", re.IGNORECASE)
 _PROPERTIES: Final = (
     "LoadState",
     "ActiveState",
@@ -63,6 +64,14 @@ class Unit(Common):
             return _state(self._show())
         except ApplicationFailed:
             return ApplicationState.UNKNOWN
+
+    def is_missing(self) -> bool:
+        """Say whether systemd answers that there is no such unit."""
+        try:
+            found = self._show()
+        except ApplicationFailed:  # no systemd, or none that answers
+            return False
+        return found.get("LoadState") == "not-found" and found.get("ActiveState") == "inactive"
 
     def details(self) -> Details:
         found = self._show()
@@ -155,10 +164,10 @@ class Unit(Common):
         return ("systemctl", "--no-ask-password", "--no-pager", verb, *options, "--", self.unit)
 
     def _failed(self, what: str, ran: ask.Ran) -> ApplicationFailed:
-        return ApplicationFailed(
-            f"{self.name()} did not {what}: {ran.complaint}",
-            hint=f"See why: systemctl status {self.unit}; eiderd's user needs to be allowed to.",
-        )
+        hint = f"See why: systemctl status {self.unit}"
+        if _DENIED.search(ran.complaint):
+            hint = "Let eiderd's user do that, by a rule for polkit: eider setup"
+        return ApplicationFailed(f"{self.name()} did not {what}: {ran.complaint}", hint=hint)
 
 
 def _state(found: dict[str, str]) -> ApplicationState:
