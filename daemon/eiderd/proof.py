@@ -115,6 +115,25 @@ def explain(proof: Proof) -> tuple[str, str]:
     return said.format(message=failure.message, engine=engine), hint
 
 
+def explain_archive(proof: Proof) -> tuple[str, str]:
+    """Return the same of an archive by itself, of which nobody knows which database it is of."""
+    failure = proof.failure
+    if failure is None or failure.kind in {Damage.KEY_NEEDED, *_OURS}:
+        return explain(proof)
+    said, hint = (
+        "{message}",
+        "Look at it: file ARCHIVE; tar -tzf ARCHIVE. What else is there: eider list",
+    )
+    if _SENTENCES.get(failure.kind) is _REFUSES:
+        said = "{engine} cannot bring it back: {message}"
+        hint = "Another version may: eider engine add VERSION. Another archive: eider list"
+    elif failure.kind in _SENTENCES:
+        hint = "Take another archive: eider list"
+    engine = f"DuckDB {proof.engine}" if proof.engine else "the engine"
+    return said.format(message=failure.message, engine=engine), hint
+
+
+_OURS = {Damage.OUT_OF_MEMORY, Damage.DEADLINE}
 _CHECKPOINT = (
     "Let the application run CHECKPOINT, or stop it cleanly and start it, then: eider backup"
 )
@@ -124,7 +143,10 @@ _DAMAGED = (
     "{message}; the copy is exact, so the database itself is damaged",
     "Keep the last verified backup (eider list) and read the application's log.",
 )
-_BOUNDS = ("{message}", "Raise engine.memory_limit or engine.deadline, then: eider verify")
+_BOUNDS = (
+    "{message}",
+    "Raise engine.memory_limit (and MemoryMax= with it) or engine.deadline, then: eider verify",
+)
 _SENTENCES = {
     Damage.KEY_NEEDED: (_KEY, "The archive is complete; keep its key safe, and apart from it."),
     Damage.WAL_REPLAY: _REFUSES,

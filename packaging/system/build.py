@@ -21,12 +21,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+import documents
 import manual
 from eiderd import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HERE: Final = Path(__file__).parent
 PROJECT: Final = HERE.parents[1]
@@ -34,7 +38,14 @@ HOME: Final = "usr/lib/eiderd"
 _GLIBC: Final = range(17, 35)  # that of the oldest system the packages are for, and older
 _WITHOUT_WHEELS: Final = ("nkeys", "sdnotify")  # PyPI has their sources only: pure Python
 _NOT_NEEDED: Final = ("bin", "numpy/*/tests", "numpy/tests", "numpy/f2py", "numpy/doc")
-_MAINTAINER: Final = "eiderd <eiderd@users.noreply.github.com>"
+_MAINTAINER: Final = ("eiderd", "eiderd@users.noreply.github.com")
+# What is nobody else's: the package removes them again.
+_FOLDERS: Final = (f"/{HOME}", "/etc/eiderd", "/usr/share/eiderd", "/usr/share/doc/eiderd")
+_FOR_DEBIAN: Final = (
+    "/etc/needrestart/",
+    "/usr/share/lintian/",
+    "/usr/share/doc/eiderd/changelog.Debian",
+)
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -97,11 +108,20 @@ def _pip(*words: str | Path) -> None:
 def moment() -> int:
     """Return the time that all files bear: that of the last commit, unless something says it."""
     said = os.environ.get("SOURCE_DATE_EPOCH")
-    if said is None:
+    if said is None and shutil.which("git"):
         command = ["git", "-C", str(PROJECT), "log", "-1", "--format=%ct"]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        said = ran.stdout.strip() or str(int((PROJECT / "pyproject.toml").stat().st_mtime))
-    return int(said)
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return int(said or (PROJECT / "pyproject.toml").stat().st_mtime)
+
+
+def maintainer(environment: Mapping[str, str]) -> str:
+    """Return who answers for the package: DEBFULLNAME and DEBEMAIL, as Debian's tools read them."""
+    name, address = email.utils.parseaddr(environment.get("DEBEMAIL", ""))
+    name = environment.get("DEBFULLNAME") or name or _MAINTAINER[0]
+    said = f"{name} <{address or _MAINTAINER[1]}>"
+    if not said.isprintable():
+        raise SystemExit("DEBFULLNAME and DEBEMAIL are a name and an address, each on one line")
+    return said
 
 
 # The tree ---------------------------------------------------------------------------------------
@@ -125,6 +145,10 @@ def environment(home: Path, target: Target, *, machine: str) -> None:
     for pattern in _NOT_NEEDED:
         for path in site.glob(pattern):
             shutil.rmtree(path)
+    for record in site.glob("*.dist-info/RECORD"):
+        # Its commands are gone, and what is said of them tells where this was built.
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")))
     (home / "bin").mkdir()
     (home / "bin" / "python3").symlink_to(target.interpreter)
     (home / "pyvenv.cfg").write_text(
@@ -145,16 +169,18 @@ def furnish(root: Path) -> None:
     _copy(PROJECT / "systemd/eiderd.tmpfiles.conf", root / "usr/lib/tmpfiles.d/eiderd.conf")
     _copy(PROJECT / "systemd/eiderd.rules", root / "usr/share/polkit-1/rules.d/50-eiderd.rules")
     _copy(PROJECT / "systemd/eiderd.dbus.conf", root / "usr/share/dbus-1/system.d/eiderd.conf")
+    # `eider setup` rewrites this conffile. dpkg asks at an upgrade, and fails where nobody answers,
+    # as soon as a package brings another text of it: so its text never changes.
     _copy(HERE / "eiderd.toml", root / "etc/eiderd/eiderd.toml")
+    _copy(HERE / "needrestart.conf", root / "etc/needrestart/conf.d/eiderd.conf")
     shared = root / "usr/share/eiderd"
     for rules in sorted((PROJECT / "config/prometheus/rules").glob("*.yml")):
         _copy(rules, shared / "prometheus" / rules.name)
     _copy(PROJECT / "config/grafana/eiderd.json", shared / "grafana/eiderd.json")
-    documents = root / "usr/share/doc/eiderd"
-    _copy(HERE / "copyright", documents / "copyright")
-    _copy(PROJECT / "config/eiderd.toml", documents / "examples/eiderd.toml")
-    _zipped(documents / "README.md.gz", (PROJECT / "README.md").read_bytes())
-    _zipped(documents / "changelog.gz", (PROJECT / "CHANGELOG.md").read_bytes())
+    about = root / documents.FOLDER
+    documents.write(PROJECT, about)
+    _copy(HERE / "copyright", about / "copyright")
+    _zipped(about / "changelog.gz", (PROJECT / "CHANGELOG.md").read_bytes())
     _copy(HERE / "lintian-overrides", root / "usr/share/lintian/overrides/eiderd")
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
@@ -206,7 +232,7 @@ def description(root: Path, target: Target, *, release: int, machine: str) -> di
         "release": f"{release}{target.mark}",
         "section": "admin",
         "priority": "optional",
-        "maintainer": _MAINTAINER,
+        "maintainer": maintainer(os.environ),
         "license": "Apache-2.0",
         "description": "verified hot backups of a live DuckDB database\n"
         "A service that takes backups of a live DuckDB file without its application's\n"
@@ -215,7 +241,7 @@ def description(root: Path, target: Target, *, release: int, machine: str) -> di
         "mtime": datetime.datetime.fromtimestamp(moment(), datetime.UTC).isoformat(),
         "depends": list(target.depends),
         "recommends": list(target.recommends),
-        "contents": _contents(root),
+        "contents": _contents(root, target),
         "scripts": {
             "deb": {
                 "postinstall": str(scripts / "deb-postinst"),
@@ -223,25 +249,34 @@ def description(root: Path, target: Target, *, release: int, machine: str) -> di
                 "postremove": str(scripts / "deb-postrm"),
             },
             "rpm": {
+                "preinstall": str(scripts / "rpm-pre"),
                 "postinstall": str(scripts / "rpm-post"),
                 "preremove": str(scripts / "rpm-preun"),
                 "postremove": str(scripts / "rpm-postun"),
             },
         }[target.packager],
         "deb": {"compression": "gzip"},
-        "rpm": {"compression": "zstd", "summary": "Verified hot backups of a live DuckDB database"},
+        "rpm": {
+            "compression": "zstd",
+            "summary": "Verified hot backups of a live DuckDB database",
+            "scripts": {"posttrans": str(scripts / "rpm-posttrans")},
+        },
     }
 
 
-def _contents(root: Path) -> list[dict[str, Any]]:
+def _contents(root: Path, target: Target) -> list[dict[str, Any]]:
     owned = {"owner": "root", "group": "root"}
     found: list[dict[str, Any]] = []
     for path in sorted(root.rglob("*")):
         place = f"/{path.relative_to(root)}"
+        if target.packager != "deb":
+            place = place.replace("/zsh/vendor-completions/", "/zsh/site-functions/")
+        if target.packager != "deb" and place.startswith(_FOR_DEBIAN):
+            continue
         if path.is_symlink():
             found.append({"src": str(path.readlink()), "dst": place, "type": "symlink"})
         elif path.is_dir():
-            if place.startswith(f"/{HOME}") or place == "/etc/eiderd":
+            if place.startswith(_FOLDERS):
                 found.append({"dst": place, "type": "dir", "file_info": {**owned, "mode": 0o755}})
         else:
             mode = path.stat().st_mode & 0o777
@@ -256,7 +291,7 @@ def _contents(root: Path) -> list[dict[str, Any]]:
 
 def _debian_changelog(root: Path, version: str) -> None:
     text = f"eiderd ({version}) stable; urgency=medium\n\n  * See changelog.gz.\n\n"
-    text += f" -- {_MAINTAINER}  {email.utils.formatdate(moment())}\n"
+    text += f" -- {maintainer(os.environ)}  {email.utils.formatdate(moment())}\n"
     path = root / "usr/share/doc/eiderd/changelog.Debian.gz"
     _zipped(path, text.encode())
     path.chmod(0o644)
@@ -280,7 +315,11 @@ def package(root: Path, target: Target, *, release: int, machine: str, to: Path)
 
 
 def _words() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="DEBFULLNAME and DEBEMAIL in the environment name the maintainer of the package.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("kind", choices=["deb", "rpm"])
     parser.add_argument(
         "--debian", choices=sorted(_DEBIANS.values()), help="default: this machine's"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FILES: Final = {
     "/etc/eiderd/eiderd.toml": "The configuration: eiderd.toml(5).",
+    "/etc/eiderd/granted": "What eider setup let the user eiderd read, noted to be taken back.",
     "/var/lib/eiderd": "What eiderd keeps: mirror, journal, engines. Its user alone may read it.",
     "/var/lib/eiderd/backups": "Archives and manifests, if backup.directory says nothing else. No "
     "removal of the package removes them.",

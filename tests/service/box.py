@@ -37,6 +37,13 @@ _QUIET: Final = (
 _TREE_VERSION: Final = 1
 _BOOT_SECONDS: Final = 60
 _LIFE_SECONDS: Final = 1800
+_BOUNDING: Final = ("memory", "pids")
+# nspawn shows the groups of version 1 for reading only. These are the box's own: its systemd is to
+# find that it may write there.
+_BOOT_WITH_V1: Final = (
+    'for one; do mount -o remount,bind,rw "/sys/fs/cgroup/$one" || exit 96; done; '
+    "exec /lib/systemd/systemd"
+)
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -61,6 +68,30 @@ def _unified() -> Path | None:
     return None
 
 
+def limits_missing() -> str:
+    """Return why a box here cannot bound memory and tasks; empty: one with `limits` can."""
+    unified = _unified()
+    controllers = (unified / "cgroup.controllers").read_text().split() if unified else []
+    if {"memory", "pids"} <= set(controllers) or len(_v1_groups()) == len(_BOUNDING):
+        return ""
+    return "no control group hierarchy here has both the memory and the pids controller"
+
+
+def _v1_groups() -> dict[str, Path]:
+    """Return the group that this process is in, by controller, where version 1 has those."""
+    own = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _number, names, path = line.split(":", 2)
+        own.update(dict.fromkeys(names.split(","), path))
+    found = {}
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _what, place, kind, options, *_rest = line.split()
+        for name in set(_BOUNDING) & set(options.split(",")):
+            if kind == "cgroup":
+                found[name] = Path(place, own[name].strip("/"))
+    return found
+
+
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Hold a lock file: other workers of this test run may want the same thing made."""
@@ -73,27 +104,30 @@ def alone(path: Path) -> Iterator[None]:
 # Trees ------------------------------------------------------------------------------------------
 
 
-def tree(debian: str) -> Path:
-    """Return a Debian tree that nobody may change, made when it is not there."""
-    told = json.dumps([_TREE_VERSION, debian, _PACKAGES, _QUIET]).encode()
+def tree(debian: str, *, also: tuple[str, ...] = ()) -> Path:
+    """Return a Debian tree that nobody may change, made when it is not there.
+
+    `also` are packages that most tests can do without.
+    """
+    told = json.dumps([_TREE_VERSION, debian, _PACKAGES + also, _QUIET]).encode()
     home = CACHE / f"{SUITES[debian]}-{hashlib.sha256(told).hexdigest()[:12]}"
     with alone(CACHE / f"{SUITES[debian]}.lock"):
         if not home.exists():
             aside = CACHE / f".{home.name}.new"
             shutil.rmtree(aside, ignore_errors=True)
-            _bootstrap(aside, SUITES[debian])
+            _bootstrap(aside, SUITES[debian], packages=_PACKAGES + also)
             _furnish(aside)
             aside.rename(home)
     return home
 
 
-def _bootstrap(target: Path, suite: str) -> None:
+def _bootstrap(target: Path, suite: str, *, packages: tuple[str, ...]) -> None:
     # In namespaces of its own: whatever goes wrong, no mount and no process stays.
     ran = subprocess.run(
         [
             "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
             "--propagation", "private", "--", "mmdebstrap", "--mode=root", "--variant=apt",
-            f"--include={','.join(_PACKAGES)}", '--aptopt=APT::Install-Recommends "false"',
+            f"--include={','.join(packages)}", '--aptopt=APT::Install-Recommends "false"',
             "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*", suite, str(target),
         ],
@@ -139,10 +173,17 @@ class Ran:
 
 
 class Box:
-    """A machine. It runs between `boot` and `halt`; its files stay until the end."""
+    """A machine. It runs between `boot` and `halt`; its files stay until the end.
 
-    def __init__(self, folder: Path, *, debian: str) -> None:
+    One with `limits` bounds memory and tasks, also where only groups of version 1 can; then nothing
+    can be frozen in it.
+    """
+
+    def __init__(
+        self, folder: Path, *, debian: str, also: tuple[str, ...] = (), limits: bool = False
+    ) -> None:
         self._folder = folder
+        self.v1 = _v1_groups() if limits else {}
         self.root = folder / "root"
         self._name = f"eiderd-{os.getpid()}-{folder.name[:20]}"
         self._groups: list[Path] = []
@@ -150,7 +191,7 @@ class Box:
         self._init = 0
         folder.mkdir(parents=True)
         subprocess.run(
-            ["cp", "-a", "--reflink=auto", str(tree(debian)), str(self.root)],
+            ["cp", "-a", "--reflink=auto", str(tree(debian, also=also)), str(self.root)],
             check=True, timeout=300,
         )  # fmt: skip
 
@@ -164,16 +205,21 @@ class Box:
         command = [
             "sh", "-c", f'for one in {joined}; do echo $$ > "$one"; done; exec "$@"', "box",
             "setpriv", "--pdeathsig", "KILL", "--",
-            "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}",
+            "systemd-nspawn", "--quiet", f"--directory={self.root}",
             f"--machine={self._name}", "--register=no", "--keep-unit", "--console=read-only",
             "--hostname=box", "--timezone=off", "--link-journal=no", "--suppress-sync=yes",
             "--system-call-filter=bpf", "--private-network",
         ]  # fmt: skip
+        environment = {"PATH": _PATH}
+        if self.v1:
+            command += ["--kill-signal=SIGRTMIN+3", "sh", "-c", _BOOT_WITH_V1, "boot", *self.v1]
+        else:
+            command.append("--boot")
+            environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "1"
         with (self._folder / "boot.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={"PATH": _PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
-                start_new_session=True,
+                env=environment, start_new_session=True,
             )  # fmt: skip
         until(self._is_up, seconds=_BOOT_SECONDS, what=f"a boot: {self._folder}/boot.log")
         # A bind mount of nspawn's that units with ProtectKernelTunables= do not see: to them it
@@ -202,6 +248,7 @@ class Box:
         v1 = Path("/sys/fs/cgroup/systemd")
         if v1.is_dir():
             self._groups.append(v1 / self._name)
+        self._groups += [group / self._name for group in self.v1.values()]
         for group in self._groups:
             group.mkdir()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from tests.service import box
 
 PROJECT: Final = Path(__file__).parents[2]
 _SOURCES: Final = ("daemon", "systemd", "config", "packaging/system", "packaging/demo",
-                   "pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md")  # fmt: skip
+                   "pyproject.toml", "constraints.txt", "README.md", "SECURITY.md",
+                   "CHANGELOG.md")  # fmt: skip
+_TO_BUILD: Final = ("hatchling", "pip", "setuptools", "wheel")
 _KEPT: Final = 2  # sets of packages in the cache
 
 
@@ -38,6 +41,25 @@ def deb(*, debian: str = "12", release: int = 1) -> Path:
 
 def rpm() -> Path:
     return _built("rpm", "--release", "1", tree="tree-12")  # it has the same Python
+
+
+def wheels() -> Path:
+    """Return a folder with all that `pip install` of the sources needs: it works off the net."""
+    told = b"".join((PROJECT / name).read_bytes() for name in ("constraints.txt", "pyproject.toml"))
+    home = box.CACHE.with_name("wheels") / hashlib.sha256(told).hexdigest()[:12]
+    with box.alone(box.CACHE.with_name("wheels") / "lock"):
+        if not home.exists():
+            aside = home.with_name(".new")
+            shutil.rmtree(aside, ignore_errors=True)
+            words = ["wheel", "--wheel-dir", str(aside), "--constraint", "constraints.txt", "."]
+            ran = subprocess.run(
+                [sys.executable, "-m", "pip", "--quiet", *words, *_TO_BUILD],
+                cwd=PROJECT, capture_output=True, text=True, check=False, timeout=600,
+            )  # fmt: skip
+            assert ran.returncode == 0, ran.stderr[-3000:]
+            next(aside.glob("eiderd-*.whl")).unlink()  # that is built where it is installed
+            aside.rename(home)
+    return home
 
 
 def _built(*words: str, tree: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,15 @@ from tests.service.installed import BACKUPS, Machine, machine
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_SITE = "/usr/lib/eiderd/lib/python3.11/site-packages"
+_OTHER_PACKAGE = """\
+Package: other
+Version: 1
+Architecture: all
+Maintainer: nobody <nobody@localhost>
+Description: has a file that is not its own
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,8 @@ def test_what_is_installed_is_in_its_place(installed: Machine) -> None:
     installed.do("sh", "-c", "test -s /usr/share/bash-completion/completions/eider")
     assert installed.do("dpkg", "--verify", "eiderd") == "??5?????? c /etc/eiderd/eiderd.toml\n"
     assert installed.do("stat", "--format=%U %a", BACKUPS).strip() == "eiderd 700"
+    # Nothing tells where it was built: the same sources make the same package anywhere.
+    assert installed.run("sh", "-c", f"grep -l bin/eider {_SITE}/*/RECORD").stdout == ""
     # Resources that are no modules: profiles, rules, runbooks, the unit files.
     found = installed.python(
         """
@@ -69,35 +79,68 @@ def test_an_upgrade_goes_on_with_the_new_version(installed: Machine) -> None:
 
 
 def test_one_that_is_stopped_stays_stopped(installed: Machine) -> None:
-    installed.do("systemctl", "disable", "--now", "eiderd")
+    installed.do("systemctl", "stop", "eiderd")  # it is enabled all the same
     installed.install(product.deb(release=2))
     assert installed.show("eiderd", "ActiveState") == "inactive"
-    installed.do("systemctl", "enable", "--now", "eiderd")
+    assert installed.show("eiderd", "UnitFileState") == "enabled"
+    installed.do("systemctl", "start", "eiderd")
 
 
-def test_it_is_not_exchanged_while_the_database_is(installed: Machine) -> None:
-    installed.write(
-        "/run/systemd/system/eiderd-maintain@restore.service.d/slow.conf",
-        "[Service]\nExecStart=\nExecStart=sleep 60\n",
-    )
-    installed.do("systemctl", "daemon-reload")
-    installed.do("systemctl", "start", "--no-block", "eiderd-maintain@restore")
-    installed.await_show("eiderd-maintain@restore", "ActiveState", "activating")
-    ran = installed.run("dpkg", "--remove", "eiderd")
+@pytest.mark.parametrize("verb", ["--install", "--remove"])
+def test_it_is_not_exchanged_while_the_database_is(installed: Machine, verb: str) -> None:
+    package = product.deb(release=1)
+    installed.write(f"/root/{package.name}", package.read_bytes())
+    before = _pid(installed)
+    installed.begin_maintenance()
+    ran = installed.run("dpkg", verb, {"--install": f"/root/{package.name}"}.get(verb, "eiderd"))
     assert ran.code != 0
     assert "wait for its end" in ran.stderr
-    installed.run("systemctl", "stop", "eiderd-maintain@restore")
-    installed.do("rm", "-r", "/run/systemd/system/eiderd-maintain@restore.service.d")
-    installed.do("systemctl", "daemon-reload")
-    assert _pid(installed)
+    installed.end_maintenance()
+    assert "-2+" in _version(installed)
+    assert _pid(installed) == before
+
+
+def test_after_an_upgrade_that_failed_it_goes_on(installed: Machine) -> None:
+    """A file of another package is in the way of the new version."""
+    in_the_way = "/usr/share/eiderd/grafana/eiderd.json"
+    installed.write("/root/other/DEBIAN/control", _OTHER_PACKAGE)
+    installed.write(f"/root/other{in_the_way}", "")
+    installed.do("dpkg-deb", "--build", "/root/other", "/root/other.deb")
+    installed.do("dpkg", "--install", "--force-overwrite", "/root/other.deb")
+    package = product.deb(release=1)
+    before = _pid(installed)
+    ran = installed.run("dpkg", "--install", f"/root/{package.name}")
+    assert ran.code != 0
+    assert "trying to overwrite" in ran.stderr
+    assert "-2+" in _version(installed)
+    assert _pid(installed) != before
+    installed.do("test", "-d", f"{_SITE}/eiderd/__pycache__")
+    installed.do("dpkg", "--purge", "other")
 
 
 def test_a_downgrade_is_an_upgrade_the_other_way(installed: Machine) -> None:
-    backups = installed.backups()
+    installed.do("systemctl", "disable", "eiderd")  # and what runs all the same runs again
+    backups, before = installed.backups(), _pid(installed)
     installed.install(product.deb(release=1))
     assert "-1+" in _version(installed)
-    assert _pid(installed)
+    assert _pid(installed) != before
+    assert installed.show("eiderd", "UnitFileState") == "disabled"
     assert installed.backups() == backups
+    installed.do("systemctl", "enable", "eiderd")
+
+
+def test_no_library_that_was_exchanged_starts_a_restore_anew(installed: Machine) -> None:
+    told = installed.do(
+        "perl", "-e",
+        """
+        our %nrconf = (override_rc => {});
+        do "/etc/needrestart/conf.d/eiderd.conf" or die $@;
+        my %left = %{$nrconf{override_rc}};
+        for my $unit (@ARGV) { print "$unit\n" if grep { $unit =~ /$_/ && !$left{$_} } keys %left }
+        """,
+        "eiderd.service", "eiderd-maintain@restore.service", "eiderd-maintain@compact.service",
+    )  # fmt: skip
+    assert told.split() == ["eiderd-maintain@restore.service", "eiderd-maintain@compact.service"]
 
 
 def test_removed_and_installed_again_it_goes_on(installed: Machine) -> None:
@@ -126,9 +169,27 @@ def test_purged_only_the_backups_are_left(installed: Machine) -> None:
         "!", "-path", "/var/log/*", "!", "-path", "/etc/credstore/*",
     )  # fmt: skip
     assert left == ""
+    installed.do("systemctl", "mask", "eiderd")
     installed.install(product.deb())
     assert installed.run("eider", "list").code == 2  # nothing is configured: as new
-    installed.do("dpkg", "--purge", "eiderd")
+    assert installed.show("eiderd", "LoadState") == "masked"
+    installed.do("systemctl", "unmask", "eiderd")
+    assert installed.show("eiderd", "ActiveState") == "inactive"
+    assert installed.show("eiderd", "UnitFileState") == "disabled"
+
+
+def test_one_that_was_removed_long_ago_takes_nothing_from_its_successor(installed: Machine) -> None:
+    there = installed.do("sh", "-c", f"cd {BACKUPS} && sha256sum *")
+    own, drop_in = (
+        "/etc/systemd/system/eiderd.service",
+        "/etc/systemd/system/eiderd.service.d/x.conf",
+    )
+    mirror = "/var/lib/eiderd/mirror/app.duckdb"
+    installed.do("dpkg", "--remove", "eiderd")
+    for path in (own, drop_in, mirror):
+        installed.write(path, "# of an eiderd that is no package\n")
+    assert "stays" in installed.do("dpkg", "--purge", "eiderd")
+    installed.do("ls", own, drop_in, mirror)
     assert installed.do("sh", "-c", f"cd {BACKUPS} && sha256sum *") == there
 
 
@@ -156,20 +217,3 @@ def test_the_same_sources_make_the_same_package(tmp_path: Path) -> None:
     again = next(tmp_path.glob("*.deb"))
     assert again.name == first.name
     assert again.read_bytes() == first.read_bytes()
-
-
-def test_the_rpm_says_the_same() -> None:
-    if not shutil.which("rpm"):
-        pytest.skip("rpm is not installed")
-
-    def asked(*words: str) -> str:
-        return subprocess.run(
-            ["rpm", "--nosignature", "-qp", *words, str(product.rpm())],
-            capture_output=True, text=True, check=True, timeout=60,
-        ).stdout  # fmt: skip
-
-    assert re.match(r"eiderd-\d", asked())
-    assert "/usr/lib/systemd/system/eiderd.service" in asked("--list")
-    assert asked("--configfiles").split() == ["/etc/eiderd/eiderd.toml"]
-    assert "/usr/bin/python3.11" in asked("--requires")
-    assert "systemd-sysusers" in asked("--scripts")

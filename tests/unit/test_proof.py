@@ -50,6 +50,18 @@ def test_whatever_an_engine_says_is_explained_with_a_hint(kind: Damage) -> None:
     assert hint
 
 
+@pytest.mark.parametrize("kind", Damage)
+def test_an_archive_by_itself_is_not_explained_by_a_database_of_ours(kind: Damage) -> None:
+    """Whoever proves an archive from elsewhere is not helped by a new backup."""
+    damaged = dataclasses.replace(CHECKED, passed=0, damage=kind, message="what was seen")
+    verdict = proof.judge(checked=damaged, opened=None, at=NOW)
+    said, hint = proof.explain_archive(verdict)
+    assert said
+    assert hint
+    for wrong in ("eider backup", "CHECKPOINT", "database.path", "the copy is exact"):
+        assert wrong not in f"{said} {hint}"
+
+
 def test_a_wal_that_does_not_replay_is_the_databases_own_fault() -> None:
     opened = dataclasses.replace(OPENED, damage=Damage.WAL_REPLAY, message="no")
     said, hint = proof.explain(proof.judge(checked=CHECKED, opened=opened, at=NOW))

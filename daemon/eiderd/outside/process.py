@@ -16,6 +16,7 @@ import json
 import os
 import select
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from eiderd.errors import ChildFailed, Interrupted, from_json
+from eiderd.errors import ChildFailed, Interrupted, NotPermitted, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,13 +182,21 @@ def _late() -> ChildFailed:
 def _died(status: int, stderr_tail: str) -> ChildFailed:
     last = stderr_tail.strip().splitlines()[-1:]
     said = f": {last[0][:300]}" if last else ""
+    hint = "Run the command again; if it happens again, report it."
     if status < 0:
         how = signal.Signals(-status).name
         message = f"a child process was killed by {how}{said}"
     else:
         how = f"exit {status}"
         message = f"a child process gave no result ({how}){said}"
-    hint = "Run the command again; if it happens again, report it."
+    if status == -signal.SIGKILL:
+        message = f"a child process was killed (SIGKILL), as when memory runs out{said}"
+        hint = (
+            "Look: journalctl -k | grep -i 'out of memory'. More for the service: "
+            "systemctl edit eiderd, MemoryMax=6G."
+        )
+    elif "Permission denied" in said:  # no bug: somebody else's
+        hint = f"User {os.geteuid()} may not; run it as root, or see whose it is: ls -l"
     return ChildFailed(message, hint=hint, how=how)
 
 
@@ -307,6 +316,9 @@ def serve(verbs: Mapping[str, Callable[..., object]]) -> int:
     out = sys.stdout
     try:
         result = verbs[order.pop("do")](**order, progress=_reporter(out))
+    except PermissionError as error:
+        _say(out, {"error": _not_permitted(error).to_json()})
+        return 0
     except Exception as error:
         to_json = getattr(error, "to_json", None)
         if to_json is None:
@@ -315,6 +327,14 @@ def serve(verbs: Mapping[str, Callable[..., object]]) -> int:
         return 0
     _say(out, {"result": result})
     return 0
+
+
+def _not_permitted(error: PermissionError) -> NotPermitted:
+    what = f" {error.filename}" if error.filename else ""
+    return NotPermitted(
+        f"this user may not reach{what}: {error.strerror or error}",
+        hint=f"See whose it is: ls -ld{what and f' {shlex.quote(str(error.filename))}'}",
+    )
 
 
 def _reporter(out: IO[str]) -> Progress:

@@ -80,8 +80,7 @@ def fold(
             progress=lambda _said: None,
         )
     except ChildFailed as error:
-        hung = error.how == "deadline"
-        return (Damage.DEADLINE if hung else Damage.ENGINE_DIED), error.message
+        return engine.damage_of(error), error.message
     kind = answer.result["kind"]
     return (None if kind == "ok" else Damage(kind)), str(answer.result["message"] or "")
 

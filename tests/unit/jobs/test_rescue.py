@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_copied(
         rescuing.ensure_room(source, state=tmp_path, to=tmp_path, settings=settings)
 
     ensure(4 * 1500)  # the image, the copy that is tried, the best so far, what is handed over
-    with pytest.raises(NoSpace):
+    with pytest.raises(NoSpace, match="no space for a rescue"):
         ensure(4 * 1500 - 1)
 
 

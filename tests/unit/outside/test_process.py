@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eiderd.errors import ChildFailed, NoSpace
+from eiderd.errors import ChildFailed, NoSpace, NotPermitted
 from eiderd.outside import process
 
 if TYPE_CHECKING:
@@ -70,6 +70,23 @@ def test_an_error_comes_back_as_itself() -> None:
             order={"do": "work"},
         )
     assert caught.value.hint == "free some"
+
+
+def test_what_a_child_may_not_do_is_no_bug_to_be_reported() -> None:
+    with pytest.raises(NotPermitted, match="may not reach /x y: Permission denied") as caught:
+        _run(
+            """
+            from eiderd.outside import process
+            def fail(**words):
+                raise PermissionError(13, "Permission denied", "/x y")
+            raise SystemExit(process.serve({"work": fail}))
+            """,
+            order={"do": "work"},
+        )
+    assert caught.value.hint == "See whose it is: ls -ld '/x y'"
+    with pytest.raises(ChildFailed) as died:
+        _run("raise PermissionError(13, 'Permission denied', '/x y')")
+    assert "report" not in died.value.hint
 
 
 @pytest.mark.parametrize(
