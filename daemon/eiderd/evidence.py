@@ -207,7 +207,8 @@ class ApplicationSeen:
     """One look at the application. `name` is what people call it.
 
     `restarts` counts those that nobody asked for; None when nobody counts them. `health` is None
-    when it does not run or nothing tells. `to_see_why` and `to_thaw` are what a person types.
+    when it does not run or nothing tells. `why` is why it failed, if that is known. `to_see_why`
+    and `to_thaw` are what a person types.
     """
 
     name: str
@@ -216,6 +217,7 @@ class ApplicationSeen:
     restarts: int | None = None
     frozen: bool = False
     stranger: Stranger | None = None
+    why: str = ""
     to_see_why: str = "eider doctor"
     to_thaw: str = ""
 
@@ -268,12 +270,26 @@ class SetAside:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What eiderd set aside and never removes: one folder, or a database with its WAL files.
+
+    `name` says what it is. `since`: UTC, in the words of ISO 8601.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    is_folder: bool
+    bytes: int
+    since: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSeen:
     """What can be seen of the live database without an engine.
 
     `problem` and `hint` say why it cannot be read, if it cannot. `logs` has the bytes of each WAL
-    file, `aside` path and bytes of each set-aside copy. `holder` says who has it open, if anybody,
-    and `unfinished` which restore did not end.
+    file. `holder` says who has it open, if anybody; `unfinished`, which restore or compaction did
+    not end, and `to_end` what to type about that.
     """
 
     problem: str
@@ -285,8 +301,9 @@ class DatabaseSeen:
     device: int
     logs: dict[str, int]
     holder: str
-    aside: tuple[tuple[str, int], ...]
-    unfinished: str
+    aside: tuple[Kept, ...]
+    unfinished: str = ""
+    to_end: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,6 +321,8 @@ class FolderSeen:
     total_inodes: int
     free_inodes: int
     leftovers: tuple[str, ...]
+    kept: tuple[Kept, ...] = ()
+    read_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,42 +374,3 @@ class StreamsTaken:
 
     taken: tuple[StreamTaken, ...] = ()
     missing: tuple[StreamMissing, ...] = ()
-
-
-# What setup sees of this machine ----------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
-    """A filesystem where backups could stand."""
-
-    mount: str
-    device: int
-    free_bytes: int
-    writable: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """One file or folder on the way to the database: who may do what with it."""
-
-    path: str
-    is_folder: bool
-    mode: int
-    group: str
-    group_id: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
-    """The database and everything eiderd has to get through to read it.
-
-    `above` leads from the root to the folder, without it. `files` are the database and its WALs.
-    """
-
-    path: str
-    bytes: int
-    device: int
-    above: tuple[Standing, ...]
-    folder: Standing
-    files: tuple[Standing, ...]

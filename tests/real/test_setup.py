@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eiderd import entry
+from eiderd.errors import SourceUnavailable
+from eiderd.outside.host import Host
 from tests.helpers import EIDER, SECONDS, Ran, build_database, environment, run_eider
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ def test_a_cartographus_is_found_and_configured(machine: Image) -> None:
         },
         "nats": {"url": "nats://127.0.0.1:4222"},
     }  # fmt: skip
-    assert machine.at(MAINTAIN).read_text().endswith("ReadWritePaths=/var/lib/cartographus\n")
+    assert not machine.at(MAINTAIN).exists()  # nothing is to write in the application's folder
     assert not machine.at(SERVICE).exists()
     assert '"cartographus.service"' in machine.at(RULES).read_text()
     written = b"".join(data for data, _mode, _time in machine.all_files().values() if data)
@@ -193,6 +195,9 @@ def test_any_database_can_be_named(image: Image) -> None:
     assert ran.code == 0, ran
     assert image.configuration()["database"] == {"path": "/srv/my data/it's.duckdb"}
     assert "profile" not in image.configuration()
+    config = image.at(CONFIG).read_text()
+    image.write(CONFIG, config.replace("[heal]\n", "[heal]\nrestore = true\n"))
+    assert image.setup("--yes").code == 0
     assert 'ReadWritePaths="/srv/my data"' in image.at(MAINTAIN).read_text()
 
 
@@ -244,11 +249,34 @@ def test_a_dry_run_changes_nothing_and_says_what_it_would(machine: Image) -> Non
     ran = machine.setup("--dry-run", "--json")
     assert ran.code == 0, ran
     assert set(_states(ran).values()) <= {"to do", "done"}
-    assert ran.json["to_do"] >= 5
+    assert ran.json["to_do"] >= 4
     assert machine.all_files() == before
     shown = machine.setup("--dry-run").stdout
     assert "setfacl -m u:eiderd:rx" in shown
+    assert "every file and folder that will be made in it" in shown
     assert "nothing was changed" in shown
+
+
+@needs_lists
+def test_the_plan_shows_what_will_be_in_force_and_no_comments(machine: Image) -> None:
+    """As a package leaves it: a file with comments only."""
+    machine.write(CONFIG, "# nothing is set\n# [database]\n")
+    shown = machine.setup("--dry-run").stdout
+    assert '+path = "/var/lib/cartographus/cartographus.duckdb"' in shown
+    assert "# " not in shown
+    assert len(shown.splitlines()) < 60
+    row = machine.setup("--dry-run", "--json").json["steps"][0]
+    assert row["text"].count("\n#") > 50, "the whole is for whoever asks for it"
+    assert machine.setup("--yes").code == 0
+    assert machine.at(CONFIG).read_text() == row["text"]
+
+
+@needs_lists
+def test_a_long_file_is_shown_in_part_and_says_where_the_rest_is(machine: Image) -> None:
+    shown = machine.setup("--dry-run", "--systemd").stdout
+    assert "lines more: eider setup --dry-run --json" in shown
+    longest = max(len(one.splitlines()) for one in shown.split("→ "))
+    assert longest <= 45
 
 
 def test_without_anybody_to_ask_nothing_is_done(machine: Image) -> None:
@@ -260,11 +288,11 @@ def test_without_anybody_to_ask_nothing_is_done(machine: Image) -> None:
 
 
 def test_each_change_is_asked_about(machine: Image) -> None:
-    said, code = _answering(machine, "nyy")
+    said, code = _answering(machine, "ny")
     assert code == 3, said
-    assert said.count("Do it?") == 3, said
+    assert said.count("Do it?") == 2, said
     assert not machine.at(CONFIG).exists()
-    assert machine.at(MAINTAIN).exists()
+    assert machine.at(RULES).exists()
     assert "1 step declined" in said
 
 
@@ -314,6 +342,30 @@ def test_an_older_configuration_stays_aside_and_what_was_chosen_stays(machine: I
 
 
 @needs_lists
+def test_of_older_configurations_the_last_few_stay_and_none_twice(machine: Image) -> None:
+    folder = machine.at(CONFIG).parent
+
+    def given(port: int, name: str = CONFIG) -> None:
+        machine.write(name, f'[database]\npath = "/old"\n[server]\nlisten = "127.0.0.1:{port}"\n')
+
+    def kept() -> list[str]:
+        old = sorted(folder.glob("eiderd.toml.bak-2*"))
+        return [tomllib.loads(path.read_text())["server"]["listen"][-4:] for path in old]
+
+    for day, port in enumerate((1001, 1002, 1003, 1004), start=1):
+        given(port, f"{CONFIG}.bak-2001010{day}-000000")
+    machine.write(f"{CONFIG}.bak-mine", "")
+    given(1004)
+    ran = machine.setup("--yes", "--json")
+    assert ran.json["steps"][0]["kept"].endswith("-20010104-000000"), "it is there already"
+    assert kept() == ["1002", "1003", "1004"]
+    given(1005)
+    assert machine.setup("--yes").code == 0
+    assert kept() == ["1003", "1004", "1005"]
+    assert (folder / "eiderd.toml.bak-mine").exists(), "a person's own is not setup's to remove"
+
+
+@needs_lists
 def test_another_place_for_backups_is_made_and_let_through_the_sandbox(machine: Image) -> None:
     assert machine.setup("--yes").code == 0
     assert not machine.at(SERVICE).exists()
@@ -325,6 +377,120 @@ def test_another_place_for_backups_is_made_and_let_through_the_sandbox(machine: 
     assert "ReadWritePaths=/mnt/big/backups/eiderd" in said
     assert "RequiresMountsFor=/mnt/big/backups/eiderd" in said
     assert machine.setup("--json").json["to_do"] == 0
+
+
+NATS = '[database]\npath = "{path}"\n[nats]\nurl = "nats://10.9.8.7:4222"\n'
+
+
+@needs_lists
+def test_what_the_configuration_names_is_let_through_as_long_as_it_does(machine: Image) -> None:
+    assert machine.setup("--yes").code == 0
+    config = machine.at(CONFIG).read_text()
+    machine.write(
+        CONFIG, config.replace('url = "nats://127.0.0.1:4222"', 'url = "nats://10.9.8.7"')
+    )
+    machine.write("/etc/cartographus/env", "NATS_EMBEDDED=false\nNATS_URL=nats://10.9.8.7\n"
+                  "DUCKDB_PATH=/var/lib/cartographus/cartographus.duckdb\n")  # fmt: skip
+    shown = machine.setup("--dry-run").stdout
+    assert "+IPAddressAllow=10.9.8.7" in shown
+    assert not machine.at(SERVICE).exists()
+    assert machine.setup("--yes").code == 0
+    assert machine.at(SERVICE).read_text().endswith("[Service]\nIPAddressAllow=10.9.8.7\n")
+    assert not machine.at(MAINTAIN).exists()
+    assert machine.setup("--json").json["to_do"] == 0
+
+    machine.write(CONFIG, config)
+    machine.write("/etc/cartographus/env",
+                  "DUCKDB_PATH=/var/lib/cartographus/cartographus.duckdb\n")  # fmt: skip
+    ran = machine.setup("--yes", "--json")
+    assert _states(ran)[f"remove {SERVICE}"] == "changed"
+    assert not machine.at(SERVICE).exists()
+    assert machine.setup("--json").json["to_do"] == 0
+
+
+@needs_lists
+def test_without_a_word_what_is_configured_is_meant(image: Image) -> None:
+    image.user()
+    database = image.database("/srv/app/x.duckdb")
+    database.parent.chmod(0o755)
+    image.write(CONFIG, NATS.format(path="/srv/app/x.duckdb"))
+    before = image.at(CONFIG).read_text()
+    ran = image.setup("--yes", "--json")
+    assert ran.code == 0, ran
+    assert image.at(CONFIG).read_text() == before
+    assert "IPAddressAllow=10.9.8.7" in image.at(SERVICE).read_text()
+    image.setup("--remove", "--yes")
+    assert not image.at(SERVICE).exists()
+
+
+@needs_lists
+def test_what_a_person_let_through_is_not_said_again_and_stays(image: Image) -> None:
+    image.user()
+    image.database("/srv/app/x.duckdb")
+    image.write(
+        CONFIG, NATS.format(path="/srv/app/x.duckdb") + '[server]\nlisten = "0.0.0.0:9857"\n'
+    )
+    image.write(
+        "/etc/systemd/system/eiderd.service",
+        "[Service]\nIPAddressDeny=any\nIPAddressAllow=localhost\n",
+    )
+    mine = "/etc/systemd/system/eiderd.service.d/override.conf"
+    image.write(mine, "[Service]\nIPAddressAllow=10.9.0.0/16\n")
+    ran = image.setup("--yes", "--json")
+    assert ran.code == 0, ran
+    assert not image.at(SERVICE).exists()
+    image.at(mine).unlink()
+    ran = image.setup("--yes", "--json")
+    assert "IPAddressAllow=10.9.8.7 link-local 10.0.0.0/8" in image.at(SERVICE).read_text()
+    assert any("private networks" in note for note in ran.json["notes"])
+    assert image.setup("--json").json["to_do"] == 0
+
+
+def test_a_group_that_was_chosen_stays_chosen(machine: Image) -> None:
+    if os.geteuid() == 0:
+        for path in ("/var/lib/cartographus", "/var/lib/cartographus/cartographus.duckdb"):
+            os.chown(machine.at(path), 0, 12)
+    machine.at("/var/lib/cartographus/cartographus.duckdb").chmod(0o640)
+    assert machine.setup("--yes", "--access", "group").code == 0
+    said = machine.at(SERVICE).read_text()
+    assert "SupplementaryGroups=" in said
+    again = machine.setup("--json")
+    assert (again.code, again.json["to_do"]) == (0, 0), again
+    assert machine.at(SERVICE).read_text() == said
+
+
+@needs_lists
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [("[heal]\n", "restore = true\n"), ("[compact]\n", 'window = "01:00-02:00"\n')],
+)
+def test_only_what_changes_the_database_by_itself_may_write_in_its_folder(
+    machine: Image, section: str, line: str
+) -> None:
+    assert machine.setup("--yes").code == 0
+    config = machine.at(CONFIG).read_text()
+    machine.write(CONFIG, config.replace(section, f"{section}{line}"))
+    assert machine.setup("--yes").code == 0
+    assert machine.at(MAINTAIN).read_text().endswith("ReadWritePaths=/var/lib/cartographus\n")
+    assert machine.setup("--json").json["to_do"] == 0
+    machine.write(CONFIG, config)
+    assert machine.setup("--yes").code == 0
+    assert not machine.at(MAINTAIN).exists()
+
+
+@needs_lists
+def test_docker_stays_spoken_with(image: Image) -> None:
+    image.user()
+    image.write("/etc/group", "root:x:0:\ndocker:x:999:\n")
+    image.database("/srv/app/x.duckdb")
+    words = ("--database", "/srv/app/x.duckdb", "--container", "app")
+    assert image.setup("--yes", "--docker", *words).code == 0
+    assert "SupplementaryGroups=docker" in image.at(SERVICE).read_text()
+    ran = image.setup("--json")
+    assert (ran.code, ran.json["to_do"]) == (0, 0), ran
+    image.write("/etc/group", "root:x:0:\n")
+    assert any("no group docker" in note for note in image.setup("--yes", "--json").json["notes"])
+    assert not image.at(SERVICE).exists()
 
 
 def test_a_configuration_that_cannot_be_meant_is_not_touched(machine: Image) -> None:
@@ -358,6 +524,110 @@ def test_the_units_are_installed_and_taken_away_again_and_nothing_else(machine: 
     assert "default" not in _lists(machine.at("/var/lib/cartographus"))
     assert str(USER) not in _lists(machine.at("/var/lib/cartographus/cartographus.duckdb"))
     assert "nothing was changed" in machine.setup("--remove", "--yes").stdout
+
+
+RECORD = "/etc/eiderd/granted"
+
+
+@needs_lists
+def test_all_that_was_ever_given_is_taken_back_with_what_inherited_it(image: Image) -> None:
+    """One database after the other was configured; meanwhile their folders filled."""
+    image.user()
+    for name in "ab":
+        image.database(f"/srv/{name}/x.duckdb").parent.chmod(0o700)
+        assert image.setup("--yes", "--database", f"/srv/{name}/x.duckdb").code == 0
+        image.write(f"/srv/{name}/sub/later", "")
+        assert str(USER) in _lists(image.at(f"/srv/{name}/sub/later"))
+    image.at("/srv/a/sub/link").symlink_to("/etc/passwd")
+    mine = image.at("/srv/b")
+    subprocess.run(["setfacl", "-m", "u:4321:rx,d:u:4321:rx", str(mine)], check=True)
+    ran = image.setup("--remove", "--yes", "--json")
+    assert ran.code == 0, ran
+    for path in ("/srv/a", "/srv/b"):
+        for one in (image.at(path), *image.at(path).rglob("*")):
+            assert one.is_symlink() or str(USER) not in _lists(one), one
+    assert "default" not in _lists(image.at("/srv/a"))
+    assert "default:user:4321:r-x" in _lists(mine), "what somebody else was given stays"
+    assert not image.at(RECORD).exists()
+    again = image.setup("--remove", "--json")
+    assert (again.code, again.json["to_do"]) == (0, 0)
+
+
+@needs_lists
+def test_what_was_given_before_the_power_went_is_known(
+    image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image.user()
+    image.database("/srv/a/x.duckdb").parent.chmod(0o700)
+
+    def dies(_host: Host, _path: str, *_words: str) -> None:
+        raise SourceUnavailable("the power went", hint="")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Host, "change_access", dies)
+        assert image.setup("--yes", "--database", "/srv/a/x.duckdb").code == 14
+    assert image.at(RECORD).read_text().endswith(" /srv/a\n")
+    ran = image.setup("--remove", "--yes")
+    assert ran.code == 0, ran
+    assert not image.at(RECORD).exists()
+
+
+@needs_lists
+def test_a_removal_that_is_cut_short_is_done_again(
+    image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image.user()
+    folder = image.database("/srv/a/x.duckdb").parent
+    folder.chmod(0o700)
+    assert image.setup("--yes", "--database", "/srv/a/x.duckdb").code == 0
+    image.write("/srv/a/sub/later", "")
+
+    def dies(_host: Host, _path: str, *_words: str) -> None:
+        raise SourceUnavailable("the power went", hint="")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Host, "change_access_below", dies)
+        assert image.setup("--remove", "--yes").code == 14
+    assert image.at(RECORD).exists()
+    assert image.setup("--remove", "--yes").code == 0
+    assert all(str(USER) not in _lists(one) for one in (folder, *folder.rglob("*")))
+    assert not image.at(RECORD).exists()
+
+
+@needs_lists
+def test_what_stands_in_the_place_of_a_file_that_is_gone_is_left_alone(image: Image) -> None:
+    image.user()
+    database = image.database("/srv/a/x.duckdb")
+    database.parent.chmod(0o700)
+    assert image.setup("--yes", "--database", "/srv/a/x.duckdb").code == 0
+    secret = image.root / "secret"
+    secret.write_text("")
+    subprocess.run(["setfacl", "-m", f"u:{USER}:r,u:4321:rwx,m:r", str(secret)], check=True)
+    before = _lists(secret)
+    database.unlink()
+    database.symlink_to(secret)
+    image.at(CONFIG).unlink()
+    assert image.setup("--remove", "--yes").code == 0
+    assert _lists(secret) == before
+    assert str(USER) not in _lists(image.at("/srv/a"))
+    assert not image.at(RECORD).exists()
+
+
+@needs_lists
+@pytest.mark.parametrize("name", ["a\nentry /etc", "a\u2028b"])
+def test_a_path_that_cannot_be_noted_is_not_opened(
+    image: Image, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a link leads is not always what a person could have typed."""
+    image.user()
+    image.database(f"/srv/{name}/x.duckdb").parent.chmod(0o700)
+    image.at("/srv/x.duckdb").symlink_to(f"{name}/x.duckdb")
+    monkeypatch.setattr(Host, "real", lambda _host, path: path.replace("/srv/x", f"/srv/{name}/x"))
+    before = image.all_files()
+    ran = image.setup("--yes", "--database", "/srv/x.duckdb")
+    assert ran.code == 2, ran
+    assert "cannot be noted" in ran.stderr
+    assert image.all_files() == before
 
 
 def test_where_a_package_brought_the_unit_none_is_written(machine: Image) -> None:

@@ -20,52 +20,57 @@ if TYPE_CHECKING:
     import datetime
 
     from eiderd.outside.host import Host
-    from eiderd.setup.app import Plan
+    from eiderd.setup.app import Plan, Wishes
 
 _Text = str | None
+Database = Annotated[
+    _Text, typer.Option(metavar="FILE", help="Any DuckDB file; else Cartographus is looked for.")
+]
+Unit = Annotated[_Text, typer.Option(metavar="UNIT", help="The application's unit.")]
+Compose = Annotated[_Text, typer.Option(metavar="FILE", help="The application's Compose file.")]
+Container = Annotated[
+    _Text, typer.Option(metavar="NAME", help="The application's container, or Compose service.")
+]
+Backups = Annotated[
+    _Text, typer.Option(metavar="FOLDER", help="Where backups go, best on another disk.")
+]
+Access = Annotated[
+    Literal["acl", "group", "none"] | None,
+    typer.Option(help="How eiderd gets to read the data: an access list (acl), or its group."),
+]
+Docker = Annotated[
+    bool, typer.Option("--docker", help="Let eiderd speak with Docker: as good as root.")
+]
+Systemd = Annotated[
+    bool, typer.Option("--systemd", help="Install the units too: no package brought them.")
+]
+Removal = Annotated[bool, typer.Option("--remove", help="Take back what setup gave this machine.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Root = Annotated[
+    Path | None, typer.Option(hidden=True, help="An image of a machine instead of this one.")
+]
 
 
 def setup(  # noqa: PLR0917  (typer gives each by its name)
-    database: Annotated[
-        _Text,
-        typer.Option(metavar="FILE", help="Any DuckDB file; else Cartographus is looked for."),
-    ] = None,
-    unit: Annotated[_Text, typer.Option(metavar="UNIT", help="The application's unit.")] = None,
-    compose: Annotated[
-        _Text, typer.Option(metavar="FILE", help="The Compose file of the application.")
-    ] = None,
-    container: Annotated[
-        _Text, typer.Option(metavar="NAME", help="The application's container, or Compose service.")
-    ] = None,
-    backups: Annotated[
-        _Text, typer.Option(metavar="FOLDER", help="Where backups go, best on another disk.")
-    ] = None,
-    access: Annotated[
-        Literal["acl", "group", "none"],
-        typer.Option(help="How eiderd gets to read the data: an access list, or its group."),
-    ] = "acl",
-    docker: Annotated[
-        bool, typer.Option("--docker", help="Let eiderd speak with Docker: as good as root.")
-    ] = False,
-    systemd: Annotated[
-        bool, typer.Option("--systemd", help="Install the units too: no package brought them.")
-    ] = False,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Take back what setup gave this machine.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be done.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    root: Annotated[
-        Path | None, typer.Option(hidden=True, help="An image of a machine instead of this one.")
-    ] = None,
+    database: Database = None,
+    unit: Unit = None,
+    compose: Compose = None,
+    container: Container = None,
+    backups: Backups = None,
+    access: Access = None,
+    docker: Docker = False,
+    systemd: Systemd = False,
+    remove: Removal = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    root: Root = None,
     json_: Json = False,
 ) -> None:
     """Find the application, write the configuration, and let eiderd read the data."""
-    from eiderd.outside import clock  # noqa: PLC0415
     from eiderd.outside.host import Host  # noqa: PLC0415
-    from eiderd.setup import app as setup_app  # noqa: PLC0415  (they take long to import)
+    from eiderd.setup import afterwards  # noqa: PLC0415  (they take long to import)
+    from eiderd.setup import app as setup_app  # noqa: PLC0415
     from eiderd.setup import removal as setup_removal  # noqa: PLC0415
 
     host = Host(root.absolute()) if root else Host()
@@ -80,27 +85,55 @@ def setup(  # noqa: PLR0917  (typer gives each by its name)
         docker=docker,
         systemd=systemd,
     )
+    _ensure_allowed(host, wishes, dry_run=dry_run)
+    plan = setup_removal.removal(host, wishes) if remove else setup_app.plan(host, wishes)
+    rows = _carried_out(host, plan, dry_run=dry_run, yes=yes, json_=json_)
+    checks = [] if dry_run or remove else _doctors_word(host, wishes.config)
+    then = afterwards.commands(host, rows, config=wishes.config, removed=remove)
+    _tell(rows, plan, checks, then, json_=json_, dry_run=dry_run)
+    raise typer.Exit(setup_report.code(rows, checks))
+
+
+def _tell(
+    rows: list[dict[str, str]],
+    plan: Plan,
+    checks: list[dict[str, Any]],
+    then: tuple[str, ...],
+    *,
+    json_: bool,
+    dry_run: bool,
+) -> None:
+    if json_:
+        documents.plain_document(setup_report.document(rows, plan, checks, then))
+    else:
+        setup_report.end(rows, checks, then, dry_run=dry_run)
+
+
+def _ensure_allowed(host: Host, wishes: Wishes, *, dry_run: bool) -> None:
     if host.is_this_machine and not (host.is_root or dry_run or wishes.is_own):
         raise ConfigError(
             f"only root may write {wishes.config}",
             hint="sudo eider setup; or for yourself: eider --config ~/eiderd.toml setup",
         )
-    plan = setup_removal.removal(host, wishes) if remove else setup_app.plan(host, wishes)
+
+
+def _carried_out(
+    host: Host, plan: Plan, *, dry_run: bool, yes: bool, json_: bool
+) -> list[dict[str, str]]:
+    """Show the plan, and do it unless it is only to be shown. Return what became of each step."""
+    from eiderd.outside import clock  # noqa: PLC0415
+
     if not json_:
         setup_report.found(plan)
     run = _Run(host, plan, at=clock.now(), asks=not (yes or dry_run), shows=not json_)
     if dry_run:
-        rows = run.shown()
-    else:
-        if not yes and (json_ or not sys.stdin.isatty()) and run.is_anything_to_do():
-            raise ConfigError(
-                "nothing was changed: there is nobody to ask",
-                hint="Look first: eider setup --dry-run; then: eider setup --yes",
-            )
-        rows = run.done()
-    checks = [] if dry_run or remove or root else run.checked(wishes.config)
-    _tell(rows, plan, checks, json_=json_, dry_run=dry_run)
-    raise typer.Exit(setup_report.code(rows, checks))
+        return run.shown()
+    if not yes and (json_ or not sys.stdin.isatty()) and run.is_anything_to_do():
+        raise ConfigError(
+            "nothing was changed: there is nobody to ask",
+            hint="Look first: eider setup --dry-run; then: eider setup --yes",
+        )
+    return run.done()
 
 
 class _Run:
@@ -128,6 +161,8 @@ class _Run:
         rows = []
         for step in self._plan.steps:
             done = setup_doing.is_done(self._host, step, changed=self._changed)
+            if done and setup_doing.is_in_vain(step):
+                continue
             if not done and isinstance(step, Write | Remove):
                 self._changed.append(step.path)
             rows.append(self._row(step, "done" if done else "to do"))
@@ -140,7 +175,8 @@ class _Run:
         rows = []
         for step in self._plan.steps:
             if setup_doing.is_done(self._host, step, changed=self._changed):
-                rows.append(self._row(step, "done"))
+                if not setup_doing.is_in_vain(step):
+                    rows.append(self._row(step, "done"))
                 continue
             row = self._row(step, "to do")
             if self._asks and not typer.confirm("  Do it?", default=False):
@@ -151,15 +187,6 @@ class _Run:
             rows.append({**row, "state": "changed"})
         return rows
 
-    def checked(self, config_file: str) -> list[dict[str, Any]]:
-        from eiderd.setup import doing as setup_doing  # noqa: PLC0415
-        from eiderd.setup.plan import SERVICE_DROP_IN  # noqa: PLC0415
-
-        if not self._host.is_file(config_file):
-            return []
-        groups = setup_report.groups_in(self._host.text(SERVICE_DROP_IN) or "")
-        return setup_doing.doctors_word(self._host, config_file=config_file, groups=groups)
-
     def _row(self, step: Any, state: str) -> dict[str, str]:  # noqa: ANN401  (a Step)
         from eiderd.setup import doing as setup_doing  # noqa: PLC0415
 
@@ -169,6 +196,7 @@ class _Run:
             "why": step.why,
             "command": setup_doing.command_of(self._host, step),
             "difference": "" if state == "done" else setup_doing.difference(self._host, step),
+            "text": "" if state == "done" else getattr(step, "text", ""),
             "kept": setup_doing.aside(self._host, step, at=self._at) or "",
             "state": state,
         }
@@ -177,18 +205,15 @@ class _Run:
         return row
 
 
-def _tell(
-    rows: list[dict[str, str]],
-    plan: Plan,
-    checks: list[dict[str, Any]],
-    *,
-    json_: bool,
-    dry_run: bool,
-) -> None:
-    if json_:
-        documents.plain_document(setup_report.document(rows, plan, checks))
-    else:
-        setup_report.end(rows, plan, checks, dry_run=dry_run)
+def _doctors_word(host: Host, config_file: str) -> list[dict[str, Any]]:
+    from eiderd.setup import doing as setup_doing  # noqa: PLC0415
+    from eiderd.setup.plan import SERVICE_DROP_IN  # noqa: PLC0415
+    from eiderd.setup.sandbox import groups_in  # noqa: PLC0415
+
+    if not host.is_this_machine or not host.is_file(config_file):
+        return []
+    groups = groups_in(host.text(SERVICE_DROP_IN) or "")
+    return setup_doing.doctors_word(host, config_file=config_file, groups=groups)
 
 
 def _place() -> str:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from eiderd.setup.app import Plan
 
+_SIGNS = {"warning": ("!", YELLOW), "problem": ("✗", RED)}
 _MARKS = {"done": ("✓", GREEN), "to do": ("→", YELLOW)}
-_MOST_LINES = 200
+_MOST_LINES = 40
+_CURED = {"backup", "service"}  # of what the doctor says, what the next commands put right
 
 
 def found(plan: Plan) -> None:
@@ -44,19 +46,21 @@ def step(row: dict[str, str]) -> None:
         tint = {"+": GREEN, "-": RED}.get(line[:1], DIM)
         say(f"  {paint(plain(line), tint)}")
     if len(lines) > _MOST_LINES:
-        say(paint(f"  and {many(len(lines) - _MOST_LINES, 'line')} more", DIM))
+        more = many(len(lines) - _MOST_LINES, "line")
+        say(paint(f"  and {more} more: eider setup --dry-run --json", DIM))
 
 
 def end(
     rows: Sequence[dict[str, str]],
-    plan: Plan,
     checks: Sequence[dict[str, Any]],
+    then: Sequence[str],
     *,
     dry_run: bool,
 ) -> None:
     for check in checks:
-        if check["name"] in ANSWERS_FOR and check["mark"] != "well":
-            say(f"{paint('!', BOLD, YELLOW)} {check['name']}: {plain(str(check['said']))}")
+        if check["mark"] in _SIGNS and check["name"] not in _CURED:
+            sign, colour = _SIGNS[check["mark"]]
+            say(f"{paint(sign, BOLD, colour)} {check['name']}: {plain(str(check['said']))}")
             if check.get("command"):
                 say(f"  {paint(plain(str(check['command'])), BOLD)}")
     left = sum(row["state"] in ("to do", "declined") for row in rows)
@@ -67,14 +71,19 @@ def end(
         say(f"\n{many(left, 'step')} declined; run eider setup again to take them")
     elif changed:
         say(f"\n{many(changed, 'change')} made")
-        if plan.application:
-            say(f"next       {paint('eider doctor && eider backup', BOLD)}")
     else:
         say("\neverything is as it should be: nothing was changed")
+    if then and not dry_run:
+        say("next, each by itself:" if len(then) > 1 else "next:")
+        for command in then:
+            say(f"  {paint(plain(command), BOLD)}")
 
 
 def document(
-    rows: Sequence[dict[str, str]], plan: Plan, checks: Sequence[dict[str, Any]]
+    rows: Sequence[dict[str, str]],
+    plan: Plan,
+    checks: Sequence[dict[str, Any]],
+    then: Sequence[str],
 ) -> dict[str, Any]:
     one = plan.application
     return {
@@ -92,6 +101,7 @@ def document(
         "changed": sum(row["state"] == "changed" for row in rows),
         "to_do": sum(row["state"] in ("to do", "declined") for row in rows),
         "checks": list(checks),
+        "next": list(then),
     }
 
 
@@ -100,11 +110,3 @@ def code(rows: Sequence[dict[str, str]], checks: Sequence[dict[str, Any]]) -> in
     declined = any(row["state"] == "declined" for row in rows)
     ill = any(check["name"] in ANSWERS_FOR and check["mark"] == "problem" for check in checks)
     return ExitCode.DEGRADED if declined or ill else ExitCode.DONE
-
-
-def groups_in(drop_in: str) -> list[str]:
-    """Return the groups that a drop-in adds."""
-    lines = (line.partition("=") for line in drop_in.splitlines())
-    return [
-        name for key, _, value in lines if key == "SupplementaryGroups" for name in value.split()
-    ]

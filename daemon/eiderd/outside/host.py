@@ -14,19 +14,23 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from eiderd.errors import ConfigError, SourceUnavailable
-from eiderd.evidence import Data, Disk, Standing
-from eiderd.outside import files
+from eiderd.errors import ApplicationFailed, ConfigError, SourceUnavailable
+from eiderd.outside import files, sandbox
 from eiderd.outside.application import ask
 from eiderd.outside.duckdb_file import MAGIC, WAL_SUFFIXES
+from eiderd.setup.evidence import Data, Disk, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+Judged = TypeVar("Judged")
+
 _LARGEST: Final = 1_000_000
 _SECONDS: Final = 60.0
+_TRIES: Final = 5
+_BATCH: Final = 500  # files that are named to one command
 # As systemd looks for units; the first that has one wins.
 _UNIT_FOLDERS: Final = (
     "/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
@@ -95,6 +99,9 @@ class Host:
             return self.at(path).exists()
         return False
 
+    def is_link(self, path: str) -> bool:
+        return self.at(path).is_symlink()
+
     def files(self, patterns: Iterable[str]) -> list[str]:
         """Return the files that there are; a star stands for any one name."""
         found = []
@@ -137,10 +144,34 @@ class Host:
                 return int(fields[2]), int(fields[3])
         return None
 
+    def has_group(self, name: str) -> bool:
+        lines = (self.text("/etc/group") or "").splitlines()
+        return any(line.partition(":")[0] == name for line in lines)
+
+    def is_active(self, unit: str) -> bool:
+        if not self.runs_systemd:
+            return False
+        with contextlib.suppress(ApplicationFailed):
+            return not ask.run(("systemctl", "--quiet", "is-active", unit), seconds=_SECONDS).code
+        return False
+
+    def addresses(self, host: str) -> tuple[str, ...]:
+        """Return the addresses of a name; none when it cannot be looked up, as in an image."""
+        return sandbox.addresses(host, literally=not self.is_this_machine)
+
+    def nameservers(self) -> tuple[str, ...]:
+        return sandbox.nameservers(self.text("/etc/resolv.conf") or "")
+
     def data(self, path: str) -> Data:
         """Return what there is to get through to read a database. Raise SourceUnavailable."""
-        real = self._real(path)
+        real = self.real(path)
         with files.reading_from(self.at(path)):
+            if not self.at(real).exists():
+                raise SourceUnavailable(
+                    f"there is no database at {path} yet",
+                    hint="Start the application once, so that it makes it, or name another: eider "
+                    "setup --database FILE",
+                )
             seen = self.at(real).stat()
             if not stat.S_ISREG(seen.st_mode):
                 raise SourceUnavailable(f"{path} is not a file", hint="Name the database's file.")
@@ -166,7 +197,7 @@ class Host:
             with contextlib.suppress(FileNotFoundError):  # a checkpoint removes it at any moment
                 yield self.standing(database + end)
 
-    def _real(self, path: str) -> str:
+    def real(self, path: str) -> str:
         """Return where a path leads; of an image, the links stay as they are."""
         return os.path.realpath(path) if self.is_this_machine else posixpath.normpath(path)
 
@@ -257,12 +288,12 @@ class Host:
         ran = ask.run([*before, *words], seconds=_SECONDS)
         return ran.code, ran.out
 
-    def trying(self, text: str, judge: Callable[[Path], None]) -> None:
+    def trying(self, text: str, judge: Callable[[Path], Judged]) -> Judged:
         """Let somebody judge a file with this text before it is anywhere else."""
         with tempfile.TemporaryDirectory(prefix="eider-setup-") as folder:
             path = Path(folder, "eiderd.toml")
             path.write_text(text)
-            judge(path)
+            return judge(path)
 
     def change_access(self, path: str, *words: str) -> None:
         """Run setfacl on this very file. Raise SourceUnavailable, also where there are no lists."""
@@ -274,6 +305,23 @@ class Host:
                 hint="If that filesystem has no access lists: eider setup --access group",
             )
 
+    def change_access_below(self, path: str, *words: str) -> None:
+        """Run setfacl on all that is in this very folder, and below. Raise SourceUnavailable."""
+        command, complaint = ("setfacl", "-R", "-P", *words, "--"), ""
+        with self._held(path) as held:
+            for _time in range(_TRIES):  # a checkpoint removes a WAL at any moment
+                names = [str(inner) for inner in Path(held).iterdir()]
+                batches = (names[begin : begin + _BATCH] for begin in range(0, len(names), _BATCH))
+                every = [ask.run((*command, *batch), seconds=_SECONDS) for batch in batches]
+                failed = [ran for ran in every if ran.code]
+                if not failed:
+                    return
+                complaint = failed[0].complaint.replace(held, path)
+        raise SourceUnavailable(
+            f"setfacl failed below {path}: {complaint}",
+            hint="Run the same command again.",
+        )
+
     def write(self, path: str, text: str, *, aside: str | None = None) -> None:
         """Put a file there, whole or not at all; what was there stays as `aside`, if that is said.
 
@@ -283,7 +331,7 @@ class Host:
         with files.writing_to(target.parent):
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             old = target.stat() if target.exists() else None
-            if old and aside:
+            if old and aside and not self.at(aside).exists():
                 files.write_new(self.at(aside), target.read_bytes())
             new = target.with_name(f".{target.name}.new")
             files.write_new(new, text.encode())

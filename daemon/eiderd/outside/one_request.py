@@ -11,6 +11,8 @@ import threading
 import urllib.parse
 from typing import TYPE_CHECKING, Final
 
+from eiderd.outside import barred
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,13 +40,23 @@ class Answer:
 
 
 class Unanswered(Exception):
-    """There was no answer in time: `late`, or why there was none."""
+    """There was no answer in time: `late`, or why there was none.
+
+    `barred` is what to add when this machine forbids it, else empty.
+    """
 
     def __init__(self, why: Exception | None = None) -> None:
         super().__init__(why)
         self.late = why is None
         self.why = str(why or "") or type(why).__name__
         self.kind = type(why).__name__
+        self.barred = ""
+
+    @property
+    def is_silence(self) -> bool:
+        """Say whether nobody answered at all, not even to refuse."""
+        why = self.args[0]
+        return self.late or (isinstance(why, OSError) and not isinstance(why, ConnectionError))
 
 
 def request(
@@ -65,6 +77,8 @@ def request(
     asker.join(seconds)
     answer = answers[0] if answers else Unanswered()
     if isinstance(answer, Unanswered):
+        if answer.is_silence:
+            answer.barred = barred.why(urllib.parse.urlsplit(url).hostname or "")
         raise answer
     return answer
 

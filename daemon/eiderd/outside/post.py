@@ -37,9 +37,9 @@ def post(url: str, *, headers: Mapping[str, str], seconds: float) -> None:
         )
         problem = _judged(answer)
     except one_request.Unanswered as none:
-        problem = f"it does not answer: {none.kind}"
+        problem = f"it does not answer: {none.kind}{none.barred}"
         if none.late:
-            problem = f"it did not answer within {seconds:g} s"
+            problem = f"it did not answer within {seconds:g} s{none.barred}"
     if problem:
         raise ApplicationFailed(
             f"{url} did not compact the database: {problem}",

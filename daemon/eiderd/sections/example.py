@@ -59,6 +59,7 @@ _SHOWN_WHEN_UNSET = {
     "nats.token_file": '"nats-token"',
     "nats.user": '"eiderd"',
     "nats.password_file": '"nats-password"',
+    "nats.domain": '"hub"',
     "nats.tls_ca": '"/etc/eiderd/tls/nats-ca.pem"',
     "nats.tls_certificate": '"/etc/eiderd/tls/chain.pem"',
     "nats.tls_key": '"/etc/eiderd/tls/key.pem"',
@@ -71,7 +72,7 @@ _SHOWN_WHEN_UNSET = {
 def annotated(values: Mapping[str, Any] | None = None) -> str:
     """Return the text of `config/eiderd.toml`; what `values` has, as a file would, is set in it."""
     said = values or {}
-    profile = f"profile = {_inline(said['profile'])}" if "profile" in said else None
+    profile = f"profile = {inline(said['profile'])}" if "profile" in said else None
     return f"{_HEAD}{profile or f'# profile = {_PROFILE}'}\n" + "".join(
         _section(name, field, said) for name, field in Settings.model_fields.items()
     )
@@ -93,7 +94,7 @@ def _setting(section: str, key: str, field: FieldInfo, values: Mapping[str, Any]
     for line in textwrap.wrap(field.description or "", 96):
         yield f"# {line}\n"
     if key in values:
-        yield f"{key} = {_inline(values[key])}\n"
+        yield f"{key} = {inline(values[key])}\n"
         return
     if field.is_required():
         yield f"{key} = {_PATH}\n"
@@ -104,14 +105,14 @@ def _setting(section: str, key: str, field: FieldInfo, values: Mapping[str, Any]
     yield f"# {key} = {shown}{unset}\n"
 
 
-def _inline(value: object) -> str:
+def inline(value: object) -> str:
     """Return a value of a file on one line, whatever is in it."""
     match value:
         case dict():
-            pairs = (f"{_inline(str(key))} = {_inline(inner)}" for key, inner in value.items())
+            pairs = (f"{inline(str(key))} = {inline(inner)}" for key, inner in value.items())
             return f"{{ {', '.join(pairs)} }}" if value else "{}"
         case list() | tuple():
-            return f"[{', '.join(map(_inline, value))}]"
+            return f"[{', '.join(map(inline, value))}]"
         case _:
             return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()
 

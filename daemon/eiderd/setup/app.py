@@ -12,18 +12,23 @@ from eiderd import config, resources
 from eiderd.errors import ConfigError
 from eiderd.setup import configuration as setup_configuration
 from eiderd.setup import plan as setup_plan
+from eiderd.setup import privileges as setup_privileges
 from eiderd.setup import search as setup_search
-from eiderd.setup import unit_file as setup_unit_file
 from eiderd.setup import units as setup_units
-from eiderd.setup.facts import Application
+from eiderd.setup.facts import Application, usable_path
 from eiderd.setup.plan import USER, Command, Folder, Step, Write
+from eiderd.setup.sandbox import STATE
 from eiderd.words import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eiderd.evidence import Data
+    from eiderd.config import Settings
     from eiderd.outside.host import Host
+    from eiderd.setup.evidence import Data
+
+# What ProtectHome=yes and PrivateTmp=yes hide from the service.
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,7 @@ class Wishes:
     compose: str | None = None
     container: str | None = None
     backups: str | None = None
-    access: str = "acl"
+    access: str | None = None
     docker: bool = False
     systemd: bool = False
 
@@ -57,31 +62,32 @@ class Plan:
 
 def plan(host: Host, wishes: Wishes) -> Plan:
     """Return what is to be done. Raise when there is nothing to be done it with."""
-    if not is_unicode(wishes.config) or not posixpath.isabs(wishes.config):
-        raise ConfigError(
-            f"{wishes.config!r} is no place for the configuration",
-            hint="Name it from the root: eider --config /etc/eiderd/eiderd.toml setup",
-        )
+    _ensure_place(wishes)
     application = setup_search.find(
         host,
         database=wishes.database,
         unit=wishes.unit,
         compose=wishes.compose,
         container=wishes.container,
+        configured=_configured_database(host, wishes),
     )
     data = host.data(application.database)
     notes = [*application.notes]
-    if wishes.systemd and wishes.is_own:
-        raise ConfigError(
-            "the service reads a configuration below /etc",
-            hint="Leave --config away: eider setup --systemd",
-        )
     steps: list[Step] = list(_installed(host, wishes)) if wishes.systemd else []
-    document, steps_here = _configured(host, wishes, application, data, notes)
+    settings, steps_here = _configured(host, wishes, application, data, notes)
     steps += steps_here
     if not wishes.is_own and (host.user(USER) or wishes.systemd):
-        backups = document.get("backup", {}).get("directory", setup_plan.BACKUPS)
-        steps += _privileged(host, wishes, application, data, backups=backups, notes=notes)
+        given = setup_privileges.steps(
+            host,
+            settings,
+            data,
+            config=wishes.config,
+            access=wishes.access,
+            docker=wishes.docker,
+            notes=notes,
+        )
+        made = {step.path for step in steps if isinstance(step, Folder)}
+        steps += [step for step in given if not (isinstance(step, Folder) and step.path in made)]
     else:
         why = f"{wishes.config} is not below /etc" if wishes.is_own else f"there is no user {USER}"
         notes.append(
@@ -89,6 +95,26 @@ def plan(host: Host, wishes: Wishes) -> Plan:
             "For a service of its own, as root: eider setup --systemd"
         )
     return Plan(application=application, steps=tuple(steps), notes=tuple(notes))
+
+
+def _ensure_place(wishes: Wishes) -> None:
+    if not is_unicode(wishes.config) or not posixpath.isabs(wishes.config):
+        raise ConfigError(
+            f"{wishes.config!r} is no place for the configuration",
+            hint="Name it from the root: eider --config /etc/eiderd/eiderd.toml setup",
+        )
+    if wishes.systemd and wishes.is_own:
+        raise ConfigError(
+            "the service reads a configuration below /etc",
+            hint="Leave --config away: eider setup --systemd",
+        )
+
+
+def _configured_database(host: Host, wishes: Wishes) -> str | None:
+    """Return the database that is configured already, if there is one."""
+    text = host.text(wishes.config)
+    path = setup_configuration.database_of(text, path=wishes.config) if text else None
+    return path if path and usable_path(path) and host.is_file(path) else None
 
 
 # Without a package ------------------------------------------------------------------------------
@@ -122,7 +148,7 @@ def _installed(host: Host, wishes: Wishes) -> Iterator[Step]:
                 "systemd-tmpfiles",
                 "--create",
                 path,
-                makes=setup_plan.STATE,
+                makes=STATE,
                 why="where the mirror, the journal and backups stand",
             )
 
@@ -134,15 +160,29 @@ def _command(*words: str, makes: str, why: str) -> Command:
 def _bin_folder(host: Host) -> str:
     """Return where the commands of this installation are, if the service can run them there."""
     folder = str(Path(sys.executable).parent)
-    if host.is_this_machine and any(
-        folder.startswith(f"{hidden}/")
-        for hidden in ("/home", "/root", "/tmp", "/run/user")  # noqa: S108
-    ):
-        raise ConfigError(
-            f"the service cannot run what is in {folder}: its sandbox hides that",
-            hint="Install eiderd elsewhere: python3 -m venv /opt/eiderd, or pipx install --global.",
-        )
+    if host.is_this_machine:
+        for place in (folder, sys.base_prefix):  # the commands, and the Python that they are for
+            if any(place.startswith(f"{hidden}/") for hidden in _HIDDEN):
+                raise ConfigError(
+                    f"the service cannot run what is in {place}: its sandbox hides that",
+                    hint="Install eiderd elsewhere, with the system's Python: PIPX_HOME=/opt/pipx "
+                    "PIPX_BIN_DIR=/usr/local/bin pipx install . Or: python3 -m venv /opt/eiderd",
+                )
+        _must_be_open(host, folder)
     return folder
+
+
+def _must_be_open(host: Host, folder: str) -> None:
+    """Raise when the service's user may not run what root has installed, as with a umask of 077."""
+    above = [str(one) for one in reversed(Path(sys.prefix).parents)]
+    closed = [one for one in above if not host.standing(one).mode & 1]
+    inside = (sys.prefix, folder, f"{folder}/eiderd")
+    if closed or not all(host.standing(one).mode & 1 for one in inside):
+        pass_through = f"chmod a+x {' '.join(closed)} && " if closed else ""
+        raise ConfigError(
+            f"the service cannot run what is in {folder}: its user may not enter or read it",
+            hint=f"Let everybody: {pass_through}chmod -R a+rX {sys.prefix}",
+        )
 
 
 # The configuration ------------------------------------------------------------------------------
@@ -150,7 +190,7 @@ def _bin_folder(host: Host) -> str:
 
 def _configured(
     host: Host, wishes: Wishes, application: Application, data: Data, notes: list[str]
-) -> tuple[dict[str, Any], list[Step]]:
+) -> tuple[Settings, list[Step]]:
     """Return the configuration as it will be, and the steps that lead there."""
     text = host.text(wishes.config)
     old = None if text is None else setup_configuration.read(text, path=wishes.config)
@@ -163,33 +203,32 @@ def _configured(
     )
     if wishes.backups:
         found["backup"] = {"directory": wishes.backups}
-    if application.kind == "docker" and not wishes.docker:
+    document = setup_configuration.merged(old, found=found, first=first)
+    new = (text or "") if document is None else setup_configuration.text_of(document)
+    settings = _meant(host, new, of=wishes.config)
+    if application.kind == "docker" and settings.application.kind != "docker":
         notes.append(
             "eiderd's service will not speak with Docker, which would make it as good as root: "
             f"stop {application.name} yourself before a restore, or run: eider setup --docker"
         )
-    document = setup_configuration.merged(old, found=found, first=first)
-    if document is None:
-        return old or {}, [*steps, _written(wishes, text or "")]
-    new = setup_configuration.text_of(document)
+    return settings, [*steps, _written(wishes, new)]
+
+
+def _meant(host: Host, text: str, *, of: str) -> Settings:
     try:
-        host.trying(new, _is_meant)
+        return host.trying(text, lambda file: config.load(file)[0])
     except ConfigError as error:
         raise ConfigError(
             "what would be configured cannot be meant: " + error.message.partition(":")[2].strip(),
-            hint=f"See what is in {wishes.config}: eider config check. Or: eider setup --help",
+            hint=f"See what is in {of}: eider config check. Or: eider setup --help",
         ) from error
-    return document, [*steps, _written(wishes, new)]
-
-
-def _is_meant(file: Path) -> None:
-    config.load(file)
 
 
 def _written(wishes: Wishes, text: str) -> Write:
     return Write(
         what=f"write {wishes.config}",
-        why="where the database is, where its backups go, and which are kept",
+        why="where the database is, where its backups go, and which are kept; "
+        "every other setting stands there as a comment, with its default",
         path=wishes.config,
         text=text,
         keeps_old=True,
@@ -206,7 +245,7 @@ def _first(
         return setup_configuration.chosen(state=state, backups=where), []
     backups = wishes.backups
     if backups is None:
-        taken = (host.device_of(setup_plan.STATE),)
+        taken = (host.device_of(STATE),)
         if disk := setup_plan.disk_for_backups(data, host.disks(), taken=taken):
             backups = posixpath.join(disk.mount, "eiderd")
             notes.append(f"backups go to {backups}, which is on another disk than the database")
@@ -220,66 +259,3 @@ def _first(
         why = "backups stand here; nobody but eiderd may enter"
         steps.append(Folder(what=f"make the folder {backups}", why=why, path=backups))
     return setup_configuration.chosen(state=None, backups=backups), steps
-
-
-# Privileges -------------------------------------------------------------------------------------
-
-
-def _privileged(
-    host: Host,
-    wishes: Wishes,
-    application: Application,
-    data: Data,
-    *,
-    backups: str,
-    notes: list[str],
-) -> Iterator[Step]:
-    groups = ["docker"] if wishes.docker else []
-    if not setup_plan.is_open(data):
-        if wishes.access == "group":
-            groups.append(setup_plan.group_of(data))
-            notes.append(f"eiderd will be able to read whatever the group {groups[-1]} may read")
-        elif wishes.access == "acl":
-            if not host.has("setfacl"):
-                raise ConfigError(
-                    f"{USER} may not read the database, and setfacl is not installed",
-                    hint="apt-get install acl; where there is none: eider setup --access group",
-                )
-            yield from setup_plan.grants(data)
-            yield from _lasting(host, application, data)
-        else:
-            notes.append(f"see to it yourself that {USER} may read {data.path}")
-    written = dict(setup_plan.drop_ins(data=data, backups=backups, groups=groups))
-    texts = {path: setup_units.sealed(text) for path, text in written.items()}
-    if application.kind == "systemd":
-        template = (resources.units() / setup_units.TEMPLATE).read_text()
-        rules = setup_units.application_rules(template, unit=application.name)
-        texts[setup_plan.APPLICATION_RULES] = rules
-    why = {
-        setup_plan.SERVICE_DROP_IN: "what the service needs of this machine, beyond its sandbox",
-        setup_plan.MAINTAIN_DROP_IN: "a restore writes in the folder of the database, nowhere else",
-        setup_plan.APPLICATION_RULES: f"eiderd may start, stop and freeze {application.name}, "
-        "no other unit",
-    }
-    for path, text in texts.items():
-        yield Write(what=f"write {path}", why=why[path], path=path, text=text)
-    yield Command(
-        what=f"run {' '.join(setup_plan.RELOAD)}",
-        why="systemd reads its files anew",
-        words=setup_plan.RELOAD,
-        after=("/etc/systemd/system/",),
-    )
-
-
-def _lasting(host: Host, application: Application, data: Data) -> Iterator[Write]:
-    if application.kind != "systemd":
-        return
-    unit = setup_unit_file.parse(application.name, host.unit_texts(application.name).values())
-    mode = setup_plan.mode_that_lasts(unit, data)
-    path, text = setup_plan.mode_drop_in(unit, mode or 0o750)
-    if mode is None and host.text(path) is None:
-        return
-    # Ours, once it is there, is why nothing is needed any more: it is told of as done.
-    text = setup_units.sealed(text) if mode is not None else host.text(path) or ""
-    why = "systemd sets that folder's mode at each start, and 0700 would shut eiderd out again"
-    yield Write(what=f"write {path}", why=why, path=path, text=text)

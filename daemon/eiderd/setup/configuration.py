@@ -11,7 +11,7 @@ from eiderd.sections import environment, example
 from eiderd.setup.facts import KNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from eiderd.setup.facts import Application
 
@@ -55,11 +55,18 @@ def chosen(*, state: str | None, backups: str | None) -> dict[str, Any]:
 def read(text: str, *, path: str) -> dict[str, Any]:
     """Return what a configuration says. Raise ConfigError."""
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))  # Windows puts it there
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is not TOML: {error}", hint="Correct it, or move it away, and run setup again."
         ) from error
+
+
+def database_of(text: str, *, path: str) -> str | None:
+    """Return the database that a configuration names. Raise ConfigError."""
+    section = read(text, path=path).get("database")
+    found = section.get("path") if isinstance(section, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def is_untouched(document: Mapping[str, Any]) -> bool:
@@ -97,6 +104,30 @@ def text_of(document: Mapping[str, Any]) -> str:
             hint="See: eider config check",
         )
     return text
+
+
+def changes(old: str | None, new: str, *, path: str) -> Iterator[str]:
+    """Return what comes (+) and goes (-) of what a configuration sets, below its section."""
+    before, after = (_lines(read(text or "", path=path)) for text in (old, new))
+    for section in dict.fromkeys([*after, *before]):
+        was, becomes = before.get(section, {}), after.get(section, {})
+        keys = [key for key in {**was, **becomes} if was.get(key) != becomes.get(key)]
+        if keys and section:
+            yield f" [{section}]"
+        for key in keys:
+            yield from (
+                f"{sign}{said[key]}" for sign, said in (("-", was), ("+", becomes)) if key in said
+            )
+
+
+def _lines(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the lines of a document by section and setting; what is in no section is in ''."""
+    alone = {key: value for key, value in document.items() if not isinstance(value, dict)}
+    sections = {key: value for key, value in document.items() if isinstance(value, dict)}
+    return {
+        section: {key: f"{key} = {example.inline(value)}" for key, value in values.items()}
+        for section, values in {"": alone, **sections}.items()
+    }
 
 
 def _bare(document: Mapping[str, Any]) -> dict[str, Any]:

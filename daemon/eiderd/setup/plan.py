@@ -15,29 +15,27 @@ StateDirectory= it is. So the application's unit is told another mode for it.
 from __future__ import annotations
 
 import dataclasses
-import posixpath
 import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from eiderd.errors import ConfigError
+from eiderd.setup.sandbox import STATE, is_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from eiderd.evidence import Data, Disk, Standing
+    from eiderd.setup.evidence import Data, Disk, Standing
     from eiderd.setup.unit_file import Unit
 
 USER: Final = "eiderd"
-STATE: Final = "/var/lib/eiderd"
 BACKUPS: Final = f"{STATE}/backups"
 SERVICE_DROP_IN: Final = "/etc/systemd/system/eiderd.service.d/10-application.conf"
 MAINTAIN_DROP_IN: Final = "/etc/systemd/system/eiderd-maintain@.service.d/10-application.conf"
 MODE_DROP_IN: Final = "10-eiderd.conf"
 APPLICATION_RULES: Final = "/etc/polkit-1/rules.d/50-eiderd-application.rules"
 RELOAD: Final = ("systemctl", "daemon-reload")
-_UNSEEN: Final = ("/home", "/root", "/run/user")  # what ProtectHome=yes hides
+RESTART: Final = ("systemctl", "try-restart", "eiderd.service")
 _READ, _WRITE, _ENTER = 4, 2, 1
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_./@+,=%-]+")
 _ROOM: Final = 5  # another disk should have room for the database so many times
 _LEAST_ROOM: Final = 1_000_000_000
 
@@ -130,7 +128,8 @@ def grants(data: Data) -> Iterator[Grant]:
         rights="rx",
         inherited="rx",
         base=_base(database),
-        why="a WAL that is made anew, or a database that was restored, is to be readable too",
+        why="DuckDB makes its WAL anew again and again, a restore a new database: only what is "
+        "inherited reaches them. All else that will be made there is readable too",
     )
     for one in data.files:
         yield _grant(one, rights="r", why="eiderd reads its bytes, and writes nothing there")
@@ -138,7 +137,7 @@ def grants(data: Data) -> Iterator[Grant]:
 
 def _grant(one: Standing, *, rights: str, why: str, inherited: str = "", base: str = "") -> Grant:
     what = {"x": "pass through", "rx": "list", "r": "read"}[rights]
-    more = " and read what will be made in it" if inherited else ""
+    more = ", and read every file and folder that will be made in it" if inherited else ""
     return Grant(
         what=f"let {USER} {what} {one.path}{more}",
         why=why,
@@ -201,7 +200,7 @@ def mode_that_lasts(unit: Unit, data: Data) -> int | None:
 def mode_drop_in(unit: Unit, mode: int) -> tuple[str, str]:
     """Return where the application's unit is told of the mode, and what."""
     path = f"/etc/systemd/system/{unit.name}.d/{MODE_DROP_IN}"
-    return path, _drop_in([], [f"StateDirectoryMode={mode:04o}"])
+    return path, f"[Service]\nStateDirectoryMode={mode:04o}\n"
 
 
 def is_granted(grant: Grant, said: str, *, user: int) -> bool:
@@ -276,61 +275,6 @@ def disk_for_backups(data: Data, disks: Iterable[Disk], *, taken: Iterable[int])
         and one.device not in {data.device, *taken}
         and one.free_bytes >= room
         and one.mount.isprintable()
-        and not _is_hidden(one.mount)
+        and not is_hidden(one.mount)
     ]
     return max(others, key=lambda one: (one.free_bytes, one.mount), default=None)
-
-
-def _is_hidden(path: str) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in _UNSEEN)
-
-
-# What systemd is told ---------------------------------------------------------------------------
-
-
-def drop_ins(
-    *, data: Data, backups: str, groups: Iterable[str] = (), writes: bool = True
-) -> Mapping[str, str]:
-    """Return the drop-ins of the two units, by path: what of this machine they need to know.
-
-    `writes`: the maintenance unit, whose work is the restore, may write in the data's folder.
-    """
-    folder = data.folder.path
-    unit: list[str] = []
-    service: list[str] = []
-    maintain: list[str] = [f"ReadWritePaths={_spelled(folder)}"] if writes else []
-    if members := sorted(set(groups)):
-        service.append(f"SupplementaryGroups={' '.join(members)}")
-    if not _is_below(backups, STATE):
-        # A disk that is not mounted must not be mistaken for an empty one.
-        unit.append(f"RequiresMountsFor={_spelled(backups)}")
-        service.append(f"ReadWritePaths={_spelled(backups)}")
-        maintain.append(f"ReadWritePaths={_spelled(backups)}")
-    if _is_hidden(folder):
-        # ProtectHome=yes hides it: everything there stays hidden but this.
-        service += ["ProtectHome=tmpfs", f"BindReadOnlyPaths={_spelled(folder, bound=True)}"]
-        if writes:
-            maintain += ["ProtectHome=tmpfs", f"BindPaths={_spelled(folder, bound=True)}"]
-    found = {}
-    if service:
-        found[SERVICE_DROP_IN] = _drop_in(unit, service)
-    if maintain:
-        found[MAINTAIN_DROP_IN] = _drop_in(unit, maintain)
-    return found
-
-
-def _drop_in(unit: list[str], service: list[str]) -> str:
-    head = ["[Unit]", *unit, ""] if unit else []
-    return "\n".join([*head, "[Service]", *service, ""])
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return posixpath.normpath(path).startswith(f"{folder}/")
-
-
-def _spelled(path: str, *, bound: bool = False) -> str:
-    """Return a path as a unit says it; one that is `bound` is read as a pair with a colon."""
-    if not path.isprintable() or (bound and not _PLAIN.fullmatch(path)):
-        raise ConfigError(f"{path!r} cannot be named in a unit", hint="Rename that folder.")
-    said = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{said}"' if set(said) & set(" '\"\\;") else said

@@ -34,8 +34,12 @@ def find(
     unit: str | None,
     compose: str | None,
     container: str | None,
+    configured: str | None = None,
 ) -> Application:
-    """Return the application that is meant. Raise ConfigError when it is none, or several."""
+    """Return the application that is meant. Raise ConfigError when it is none, or several.
+
+    `configured` is the database that is meant while nothing at all is named.
+    """
     if database and not usable_path(database):
         raise ConfigError(
             f"{database!r} is not the path of a database",
@@ -48,11 +52,16 @@ def find(
     elif container and database:
         found = [_alone(database, kind="docker", name=container)]
     else:
+        database = database or (None if container else configured)
         found = _everywhere(host, told_anyway=bool(database))
     if database:
         # The one that has it; or the one that was named, though its own settings say another.
         same = [one for one in found if one.database == database]
         return same[0] if same else _alone(database, kind="none", name="")
+    return _only(host, found)
+
+
+def _only(host: Host, found: list[Application]) -> Application:
     there = [one for one in found if host.is_file(one.database)] or found
     if len(there) > 1:
         names = ", ".join(f"{one.name} ({one.database})" for one in there)

@@ -77,6 +77,17 @@ def parse(name: str, texts: Iterable[str]) -> Unit:
     )
 
 
+def words(texts: Iterable[str], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the words of settings that are lists of them. An empty one forgets what was before."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
+    for text in texts:
+        for key, value in _settings(text):
+            if key in found:
+                said = tuple(map(_unescaped, _words(value)))
+                found[key] = (*found[key], *said) if value else ()
+    return found
+
+
 def _settings(text: str) -> Iterable[tuple[str, str]]:
     section = ""
     for line in _lines(text):

@@ -116,3 +116,26 @@ def test_a_setting_that_eiderd_does_not_know_is_not_lost_in_silence() -> None:
 def test_what_is_no_toml_is_left_alone() -> None:
     with pytest.raises(ConfigError, match="is not TOML"):
         setup_configuration.read("path = ", path="/etc/eiderd/eiderd.toml")
+
+
+def test_what_a_person_is_shown_is_what_is_in_force_and_no_comment() -> None:
+    """The example of a package, or nothing, becomes a file of two hundred lines of comments."""
+    new = text_of({"database": {"path": "/srv/x"}, "nats": {"url": "nats://a"}})
+    wanted = [" [database]", '+path = "/srv/x"', " [nats]", '+url = "nats://a"']
+    assert list(setup_configuration.changes(None, new, path="x")) == wanted
+    assert list(setup_configuration.changes("# daily = 7\n", new, path="x")) == wanted
+    assert not list(setup_configuration.changes(new, f"# mine\n{new}", path="x"))
+
+
+def test_what_goes_is_shown_before_what_comes() -> None:
+    old = 'profile = "a"\n[database]\npath = "/old"\n[log]\nlevel = "error"\n'
+    new = 'profile = "b"\n[database]\npath = "/new"\n'
+    assert list(setup_configuration.changes(old, new, path="x")) == [
+        '-profile = "a"',
+        '+profile = "b"',
+        " [database]",
+        '-path = "/old"',
+        '+path = "/new"',
+        " [log]",
+        '-level = "error"',
+    ]

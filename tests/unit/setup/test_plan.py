@@ -1,4 +1,4 @@
-"""What setup is going to do: who may read what, where backups go, what systemd is told."""
+"""What setup is going to do: who may read what, and where backups go."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eiderd.errors import ConfigError
-from eiderd.evidence import Data, Disk, Standing
+from eiderd.setup.evidence import Data, Disk, Standing
 from eiderd.setup.plan import (
-    BACKUPS,
-    MAINTAIN_DROP_IN,
-    SERVICE_DROP_IN,
     changes_of,
     disk_for_backups,
-    drop_ins,
     fitting,
     grants,
     group_of,
@@ -202,41 +198,3 @@ def test_backups_go_to_the_roomiest_other_disk() -> None:
 )
 def test_a_disk_that_is_no_other_or_has_no_room_is_not_taken(disk: Disk) -> None:
     assert disk_for_backups(_given_data(), [disk], taken=(7,)) is None
-
-
-# What systemd is told ---------------------------------------------------------------------------
-
-
-def test_the_service_needs_nothing_where_its_sandbox_is_enough() -> None:
-    found = drop_ins(data=_given_data(), backups=BACKUPS)
-    assert set(found) == {MAINTAIN_DROP_IN}
-    assert found[MAINTAIN_DROP_IN] == "[Service]\nReadWritePaths=/srv/app\n"
-
-
-def test_backups_elsewhere_are_writable_and_their_disk_is_awaited() -> None:
-    found = drop_ins(data=_given_data(), backups="/mnt/big/eiderd", groups=["docker", "app"])
-    assert found[SERVICE_DROP_IN].splitlines() == [
-        "[Unit]",
-        "RequiresMountsFor=/mnt/big/eiderd",
-        "",
-        "[Service]",
-        "SupplementaryGroups=app docker",
-        "ReadWritePaths=/mnt/big/eiderd",
-    ]
-    assert "/srv/app" not in found[SERVICE_DROP_IN]  # the service never writes there
-
-
-def test_data_in_a_home_is_all_that_is_seen_of_it() -> None:
-    found = drop_ins(data=_given_data("/home/me/app"), backups=BACKUPS)
-    service, maintain = found[SERVICE_DROP_IN], found[MAINTAIN_DROP_IN]
-    assert "ProtectHome=tmpfs\nBindReadOnlyPaths=/home/me/app\n" in service
-    assert "BindPaths=/home/me/app\n" in maintain
-    with pytest.raises(ConfigError, match="unit"):
-        drop_ins(data=_given_data("/home/me/a:b"), backups=BACKUPS)
-
-
-def test_a_folder_cannot_say_more_to_systemd_than_its_name() -> None:
-    found = drop_ins(data=_given_data('/srv/a "b" %h'), backups=BACKUPS)
-    assert found[MAINTAIN_DROP_IN].splitlines()[-1] == 'ReadWritePaths="/srv/a \\"b\\" %%h"'
-    with pytest.raises(ConfigError, match="unit"):
-        drop_ins(data=_given_data("/srv/a\nReadWritePaths=/"), backups=BACKUPS)

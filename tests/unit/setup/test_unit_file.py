@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eiderd.setup.unit_file import parse
+from eiderd.setup.unit_file import parse, words
 
 UNIT = """
 # A comment
@@ -49,3 +49,13 @@ def test_windows_line_ends_change_nothing() -> None:
 def test_no_text_is_too_much(texts: list[str]) -> None:
     unit = parse("a.service", ["[Service]\n" + text for text in texts])
     assert unit.working_directory.startswith("/")
+
+
+def test_the_words_of_a_list_go_on_until_an_empty_one_forgets_them() -> None:
+    first = '[Service]\nReadWritePaths=/a "/b c" "/d%%e"\nReadWritePaths=/f\nProtectHome=yes\n'
+    assert words([first], ["ReadWritePaths", "BindPaths"]) == {
+        "ReadWritePaths": ("/a", "/b c", "/d%e", "/f"),
+        "BindPaths": (),
+    }
+    later = "[Unit]\nReadWritePaths=/no\n[Service]\nReadWritePaths=\nReadWritePaths=/g\n"
+    assert words([first, later], ["ReadWritePaths"]) == {"ReadWritePaths": ("/g",)}
