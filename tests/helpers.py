@@ -218,6 +218,7 @@ class Place:
             "service": {"state": str(self.state)},
             "database": {"path": str(self.database)},
             "backup": {"directory": str(self.backups)},
+            "engine": {"directory": str(self.state / "engines")},  # not those of this machine
         }
         for name, value in settings.items():
             section, key = name.split("__")

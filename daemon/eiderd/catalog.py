@@ -123,7 +123,7 @@ def _look(
     seen: dict[str, tuple[Mark, Noun | Unreadable]] = {}
     # Thousands of manifests are millions of small objects, none of them garbage: without a pause
     # the collector takes a third of the time.
-    with _no_collection(), files.writing_to(directory), _opened(directory) as folder:
+    with _no_collection(), files.reading_own(directory), _opened(directory) as folder:
         for name in sorted(_names(folder)):
             if not (name.startswith("backup-") and name.endswith(".json")):
                 continue
@@ -247,7 +247,7 @@ def find(directory: Path, name: str) -> Backup:
     wanted = Path(name).name.removeprefix("backup-")
     for suffix in (".sha256", ".json", ".tar.gz"):
         wanted = wanted.removesuffix(suffix)
-    what = "a verified backup" if wanted == LATEST else f"a backup {name!r}"
+    what = "no verified backup" if wanted == LATEST else f"no backup {name!r}"
     if wanted == LATEST and listing.newest_verified:
         wanted = listing.newest_verified.id
     for brief in listing.backups:
@@ -256,7 +256,7 @@ def find(directory: Path, name: str) -> Backup:
     for other in listing.unreadable:
         if other.id == wanted:
             raise _unbelievable(other)
-    raise NoSuchBackup(f"there is not {what} in {directory}", hint="See what there is: eider list")
+    raise NoSuchBackup(f"there is {what} in {directory}", hint="See what there is: eider list")
 
 
 def newest_verified(directory: Path) -> Backup | None:
@@ -270,7 +270,7 @@ def recorded(directory: Path, id_: str) -> Backup:
 
     Raise NoSuchBackup when it has gone, VerificationFailed when it is not believed.
     """
-    with files.writing_to(directory), _opened(directory) as folder:
+    with files.reading_own(directory), _opened(directory) as folder:
         _seen, found = _read_one(manifest_name(id_), folder, manifest.believe)
     if found is None:
         raise NoSuchBackup(
@@ -367,6 +367,11 @@ def rewrite(directory: Path, backup: Backup) -> None:
         point_latest(directory)
 
 
+def is_of_backups(name: str) -> bool:
+    """Return whether something of this name beside the backups is eiderd's own."""
+    return name in {_STAGING, LATEST_ARCHIVE} or name.startswith(("backup-", ".backup-"))
+
+
 # Recovering -------------------------------------------------------------------------------------
 
 
@@ -388,6 +393,7 @@ def recover(directory: Path, *, look: Callable[[], BriefListing] | None = None) 
 
 def _recover_staged(directory: Path) -> None:
     staging = directory / _STAGING
+    files.ensure_not_led_astray(staging)
     with files.writing_to(directory):
         if not staging.is_dir():
             return

@@ -6,10 +6,11 @@ keys are refused, everything wrong is said at once. Units stand in the values: "
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-import difflib
 import os
 import re
+import shlex
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -19,8 +20,9 @@ from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, Val
 
 from eiderd import resources, schedule
 from eiderd.errors import ConfigError
+from eiderd.outside import rights
 from eiderd.schema import matrices
-from eiderd.sections import environment, places
+from eiderd.sections import environment, places, wording
 from eiderd.sections.application import ApplicationSection
 from eiderd.sections.compact import CompactSection
 from eiderd.sections.heal import HealSection
@@ -32,7 +34,7 @@ from eiderd.units import Duration, Interval, Size, duration_between, size_betwee
 from eiderd.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 DEFAULT_PATH = Path("/etc/eiderd/eiderd.toml")
 _LARGEST_FILE = 1_000_000
@@ -178,6 +180,11 @@ class Schema(_Section):
 
 
 class Engine(_Section):
+    directory: AbsolutePath = Field(
+        Path("/usr/local/lib/eiderd/engines"),
+        description="Where `eider engine add` puts other engines. Root runs them too, so it is "
+        "root's; whoever runs eiderd without root names a folder of their own.",
+    )
     memory_limit: MemoryLimit = Field(
         ByteSize(1_000_000_000),
         description="The most an engine may hold in memory while it proves a backup, 64MB to 1TB. "
@@ -200,7 +207,7 @@ class Engine(_Section):
     )
     others: tuple[Text, ...] = Field(
         (),
-        description="Other engines: virtual environments, by version below <state>/engines or by "
+        description="Other engines: virtual environments, by version below engine.directory or by "
         "path, the last part of which is the version.",
     )
 
@@ -253,7 +260,10 @@ class Settings(BaseModel):
     log: Log = Log()
 
     def engine_folder(self, name: str) -> Path:
-        return Path(name) if "/" in name else self.service.state / "engines" / name
+        return Path(name) if "/" in name else self.engine.directory / name
+
+
+_NOTHING_SAID = "database is missing: set database.path"
 
 
 def load(path: Path | None) -> tuple[Settings, Path | None]:
@@ -276,6 +286,7 @@ def load(path: Path | None) -> tuple[Settings, Path | None]:
         database=_path(merged, "database", "path"),
         backups=_path(merged, "backup", "directory", BackupSection().directory),
         state=_path(merged, "service", "state", Service().state),
+        engines=_path(merged, "engine", "directory", Engine().directory),
         include=_paths(merged, "backup", "include"),
     )
     if problems or settings is None:
@@ -289,6 +300,11 @@ def shown(settings: Settings) -> dict[str, Any]:
 
 
 def _refused(problems: list[str], *, where: Path | None) -> ConfigError:
+    if problems == [_NOTHING_SAID]:
+        said = f"there is no configuration: neither {DEFAULT_PATH} nor EIDER_DATABASE__PATH"
+        if where:
+            said = f"eiderd is not set up: {where} names no database (database.path)"
+        return ConfigError(said, hint=_setting_up(where))
     place = plain(str(where)) if where else "the environment"
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = "".join(f"\n  - {plain(problem)}" for problem in problems)
@@ -298,25 +314,34 @@ def _refused(problems: list[str], *, where: Path | None) -> ConfigError:
     )
 
 
+def _setting_up(path: Path | None) -> str:
+    is_own = path not in {None, DEFAULT_PATH}
+    verb = f"eider --config {shlex.quote(str(path))} setup" if is_own else "sudo eider setup"
+    return f"Let it be written: {verb}; or begin with: eider config example"
+
+
 def _read(path: Path, *, explicit: bool) -> tuple[dict[str, Any], Path | None]:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
         if len(data) > _LARGEST_FILE:
             raise ConfigError(f"{path} is too large", hint="Name another file with --config.")
-        return tomllib.loads(data.decode()), path
+        return tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode()), path
     except FileNotFoundError as error:
         if not explicit:
             return {}, None
-        raise ConfigError(
-            f"there is no configuration at {path}",
-            hint="Start from the annotated example: eider config example > eiderd.toml",
-        ) from error
+        raise ConfigError(f"there is no configuration at {path}", hint=_setting_up(path)) from error
+    except PermissionError as error:
+        raise rights.unreadable(path) from error
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}", hint="Name another file with --config."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is no text in UTF-8", hint=f"See what it is: file {shlex.quote(str(path))}"
+        ) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigError(
             f"{path} is not TOML: {why}", hint="Strings need quotes, sections look like [backup]."
@@ -340,14 +365,12 @@ def _said(problem: Mapping[str, Any]) -> str:
         place += f" ({variable})"
     match problem["type"]:
         case "missing":
-            return f"{place or 'database.path'} is missing" + (
-                ": set database.path" if place == "database" else ""
-            )
+            return _NOTHING_SAID if place == "database" else f"{place} is missing"
         case "extra_forbidden":
-            return f"{place} is not a setting{_suggestion(problem['loc'])}"
+            return f"{place} is not a setting{wording.suggestion(Settings, problem['loc'])}"
         case _:
-            said = str(problem["msg"]).removeprefix("Value error, ")
-            return f"{place}: {said} (it is {_short(_without_passwords(problem['input']))})"
+            shown = _short(_without_passwords(problem["input"]))
+            return f"{place}: {wording.wrong(problem)} (it is {shown})"
 
 
 def _without_passwords(value: object) -> str:
@@ -357,21 +380,6 @@ def _without_passwords(value: object) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-
-
-def _suggestion(place: tuple[int | str, ...]) -> str:
-    known = list(_words(Settings, depth=len(place) - 1, path=place))
-    close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _words(model: type[BaseModel], *, depth: int, path: tuple[int | str, ...]) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        word = field.alias or name
-        if not depth:
-            yield word
-        elif word == path[0] and isinstance(field.annotation, type):
-            yield from _words(field.annotation, depth=depth - 1, path=path[1:])
 
 
 def _path(

@@ -74,7 +74,7 @@ def _given_history(place: Place) -> None:
     """Four backups that nobody pruned, and what a backup that was killed left in scratch."""
     for _backup in range(4):
         assert place.eider("backup", "--no-prune").code == 0
-    left = place.state / "scratch" / "tmpdead"
+    left = place.state / "scratch" / "run-dead"
     left.mkdir(parents=True)
     (left / "copy").write_bytes(os.urandom(5 * MB))
 
@@ -136,7 +136,7 @@ def test_the_service_makes_room_step_by_step_and_still_backs_up(place: Place) ->
         # More is taken than anybody could foresee.
         _fill(place, leave=LOW - MB)
         service.until(lambda: _tried(service, "clean") >= 1, what="a cleaning")
-        assert not (place.state / "scratch" / "tmpdead").exists()
+        assert not (place.state / "scratch" / "run-dead").exists()
         assert ballast.exists(), "it was given up too early"
         _fill(place, leave=CRITICAL - MB)
         service.until(lambda: not ballast.exists(), what="the last reserve")

@@ -208,13 +208,13 @@ def test_a_key_cannot_steer_the_terminal_or_begin_a_line(tmp_path: Path) -> None
     [
         ("d/x", "s/mirror", "s", "backup.directory"),
         ("d/x", "s/scratch/deep", "s", "backup.directory"),
-        ("d/x", "s/engines/1.4.3", "s", "backup.directory"),
+        ("d/x", "e/1.4.3", "s", "backup.directory"),
         ("d/x", "s", "s", "one folder"),
         ("d/x", "link", "s", "one folder"),
         ("d/x", "link/mirror/b", "s", "backup.directory"),
         ("s/mirror/x", "b", "s", "database.path"),
         ("s/scratch/x", "b", "s", "database.path"),
-        ("s/engines/x", "b", "s", "database.path"),
+        ("e/x", "b", "s", "database.path"),
         ("link/mirror/x", "b", "s", "database.path"),
         ("b/.staging/1/x", "b", "s", "database.path"),
         ("d/x", "b", "b/.staging", "service.state"),
@@ -239,6 +239,7 @@ def test_folders_that_would_destroy_each_other(
             database=tmp_path / ("links/to-x" if database == "to-x" else database),
             backups=tmp_path / backups,
             state=tmp_path / state,
+            engines=tmp_path / "e",
         )
     )
     assert len(found) == 1, found
@@ -433,3 +434,67 @@ def test_a_profile_knows_the_names_but_not_who_manages_it(tmp_path: Path, kind: 
     settings, _path = config.load(_write(tmp_path, f'{text}[application]\nkind = "{kind}"\n'))
     assert settings.application.kind == kind
     assert (settings.application.health_url or "").endswith("/api/v1/health")
+
+
+@pytest.mark.parametrize("text", ["", "# only comments\n", "[log]\nlevel = 'info'\n"])
+def test_a_configuration_that_names_no_database_is_one_for_setup(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _write(tmp_path, text)
+    with pytest.raises(ConfigError, match="eiderd is not set up") as told:
+        config.load(file)
+    assert f"eider --config {file} setup" in told.value.hint
+    monkeypatch.setattr(config, "DEFAULT_PATH", file)
+    with pytest.raises(ConfigError, match="names no database") as told:
+        config.load(None)
+    assert "sudo eider setup" in told.value.hint
+
+
+def test_a_mark_of_byte_order_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "eiderd.toml"
+    file.write_bytes(b"\xef\xbb\xbf[database]\r\npath = '/data/app.duckdb'\r\n")
+    assert config.load(file)[0].database.path == Path("/data/app.duckdb")
+    file.write_bytes("[database]".encode("utf-16"))
+    with pytest.raises(ConfigError, match="is no text in UTF-8"):
+        config.load(file)
+
+
+def test_a_database_that_is_a_folder_is_not_told_of_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    text = f"[database]\npath = '{tmp_path}/data'\n[service]\nstate = '{tmp_path}/{{}}'\n"
+    config.load(_write(tmp_path, text.format("state")))  # whoever looks at it says what it is
+    said = _problems(tmp_path, text.format("data/state"))
+    assert "data) is a folder" in said
+    assert "name the file" in said
+
+
+def test_a_new_user_without_any_configuration_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "DEFAULT_PATH", tmp_path / "eiderd.toml")
+    with pytest.raises(ConfigError, match="there is no configuration: neither") as told:
+        config.load(None)
+    assert "eider setup" in told.value.hint
+    monkeypatch.setenv("EIDER_LOG__LEVEL", "loud")
+    with pytest.raises(ConfigError, match="2 problems in the environment"):
+        config.load(None)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[backup]\ndirectory = 5", "backup.directory: must be a path, as text (it is 5)"),
+        ("[retention]\ndaily = -3", "retention.daily: must be at least 0 (it is -3)"),
+        ("[retention]\ndaily = 'x'", "retention.daily: must be a whole number (it is 'x')"),
+        ("[retention]\ndaily = 1.5", "retention.daily: must be a whole number (it is 1.5)"),
+        ("[mirror]\nkeep = 'maybe'", "mirror.keep: must be true or false (it is 'maybe')"),
+        ("backup = 5", "backup: must be a table (it is 5)"),
+        ("[log]\nlevel = 'loud'", "log.level: must be one of 'debug', 'info', 'warning' or"),
+        ("[engine]\nothers = 5", "engine.others: must be a list (it is 5)"),
+    ],
+)
+def test_a_bad_value_is_told_in_the_words_of_who_wrote_it(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    text = f"{line}\n[database]\npath = '/data/app.duckdb'\n"
+    assert said in _problems(tmp_path, text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from eiderd.cli import (
     backups,
     compact,
@@ -21,11 +19,12 @@ from eiderd.cli import (
     setup,
     standing,
 )
+from eiderd.cli.group import group
 from eiderd.cli.root import cli, session
 
 __all__ = ["cli", "session"]
 
-_config = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+_config = group(help="Look at the configuration.")
 
 # In the order of `eider --help`.
 cli.command()(standing.status)

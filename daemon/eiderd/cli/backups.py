@@ -61,9 +61,16 @@ def _suspicion(made: Backup) -> tuple[str, str]:
     return f"the content of backup {made.id} is suspect: {reasons}", hint
 
 
+def _directory() -> Path:
+    """Return where backups stand. Raise NotPermitted when this person may not look there."""
+    settings = session.settings()
+    session.ensure_visible(settings, settings.backup.directory)
+    return settings.backup.directory
+
+
 def list_(json_: Json = False) -> None:
     """List the backups, the newest first."""
-    directory = session.settings().backup.directory
+    directory = _directory()
     listing = catalog.read(directory) if json_ else catalog.briefs(directory)
     if isinstance(listing, catalog.Listing):
         documents.listing(listing)
@@ -74,7 +81,7 @@ def list_(json_: Json = False) -> None:
 
 def show(backup: BackupName = catalog.LATEST, json_: Json = False) -> None:
     """Show all that is known of one backup."""
-    directory = session.settings().backup.directory
+    directory = _directory()
     found = catalog.find(directory, backup)
     if json_:
         documents.backup(found)
@@ -173,8 +180,15 @@ def _end(verdicts: Sequence[Verdict]) -> None:
     """Exit with the code of the worst verdict; say on standard error why it is not good."""
     failed = [verdict for verdict in verdicts if not verdict.proof or verdict.proof.failure]
     for verdict in failed:
-        terminal.problem(*(proof.explain(verdict.proof) if verdict.proof else _doubt(verdict)))
+        terminal.problem(*_why(verdict))
     raise typer.Exit(ExitCode.VERIFICATION_FAILED if failed else ExitCode.DONE)
+
+
+def _why(verdict: Verdict) -> tuple[str, str]:
+    if verdict.proof is None:
+        return _doubt(verdict)
+    is_file = verdict.name.startswith("/")  # and none of the catalog
+    return (proof.explain_archive if is_file else proof.explain)(verdict.proof)
 
 
 def _doubt(verdict: Verdict) -> tuple[str, str]:

@@ -27,7 +27,7 @@ def compact(
     json_: Json = False,
 ) -> None:
     """Write the database anew, without what was deleted from it. The application is stopped."""
-    with session.working(quiet=True) as looking:
+    with session.working(quiet=True, as_root=True) as looking:
         prospect = looking.compactions().prospect()
     if prospect.doubt and not (dry_run or prospect.unfinished):
         raise NoSuchBackup(prospect.doubt, hint=prospect.hint)
@@ -49,7 +49,7 @@ def _tried(prospect: Prospect, *, quiet: bool) -> Outcome[Compacted] | None:
     """Return what a copy of the mirror has shown. None: nothing is to be tried first."""
     if prospect.asks or prospect.unfinished:
         return None
-    with session.working(quiet=quiet) as app:
+    with session.working(quiet=quiet, as_root=True) as app:
         compaction = app.compactions()
         return app.compact(compaction.measure)
 
@@ -57,7 +57,7 @@ def _tried(prospect: Prospect, *, quiet: bool) -> Outcome[Compacted] | None:
 def _done(
     tried: Outcome[Compacted] | None, prospect: Prospect, *, quiet: bool
 ) -> Outcome[Compacted]:
-    with session.working(quiet=quiet) as app:
+    with session.working(quiet=quiet, as_root=True) as app:
         compaction = app.compactions()
         if prospect.asks and not prospect.unfinished:
             return app.compact(compaction.ask)

@@ -22,7 +22,7 @@ def doctor(json_: Json = False) -> None:
     """Look at everything eiderd needs: what is installed, readable, enough, reachable."""
     from eiderd import doctor as judgement  # noqa: PLC0415  (they take long to import)
     from eiderd import examination, log  # noqa: PLC0415
-    from eiderd.outside import clock  # noqa: PLC0415
+    from eiderd.outside import clock, systemd  # noqa: PLC0415
 
     try:
         settings, file = session.load()
@@ -30,7 +30,10 @@ def doctor(json_: Json = False) -> None:
         checks = examination.refused(error)
     else:
         log.configure_verb(level=settings.log.level, format_=settings.log.format)
-        checks = examination.examine(settings, file, at=clock.now(), zone=clock.zone())
+        checks = examination.examine(
+            settings, file, at=clock.now(), zone=clock.zone(), typed=session.typed
+        )
+    checks = judgement.as_typed(checks, systemd=systemd.is_here())
     well = judgement.is_all_well(checks)
     if json_:
         documents.plain_document({"well": well, "checks": [_document(check) for check in checks]})
@@ -39,16 +42,18 @@ def doctor(json_: Json = False) -> None:
     raise typer.Exit(ExitCode.DONE if well else ExitCode.DEGRADED)
 
 
-def _document(check: Check) -> dict[str, str]:
+def _document(check: Check) -> dict[str, str | float]:
+    room = {"bytes": check.bytes, "age_seconds": check.age_seconds}
     return {
         "name": check.name,
         "mark": check.mark,
         "said": plain(check.said),
         "command": plain(check.command),
+        **{key: value for key, value in room.items() if value is not None},
     }
 
 
-_MARKS = {"well": ("✓", GREEN), "warning": ("!", YELLOW), "problem": ("✗", RED)}
+_MARKS = {"well": ("✓", GREEN), "note": ("·", DIM), "warning": ("!", YELLOW), "problem": ("✗", RED)}
 
 
 def _show(checks: Sequence[Check]) -> None:
@@ -61,6 +66,7 @@ def _show(checks: Sequence[Check]) -> None:
     counts = {mark: sum(check.mark == mark for check in checks) for mark in _MARKS}
     if counts["problem"] or counts["warning"]:
         problems, warnings = many(counts["problem"], "problem"), many(counts["warning"], "warning")
-        say(f"\n{problems}, {warnings}, {counts['well']} well")
+        notes = f", {many(counts['note'], 'note')}" if counts["note"] else ""
+        say(f"\n{problems}, {warnings}{notes}, {counts['well']} well")
     else:
         say(paint("\nall well", DIM))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from eiderd.cli import documents, terminal
+from eiderd.cli.group import group
 from eiderd.cli.root import Json, session
 from eiderd.cli.terminal import BOLD, DIM, GREEN, RED, paint, say
 from eiderd.errors import ConfigError, ExitCode
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
     from eiderd.config import Settings
 
-cli = typer.Typer(
-    help="Install other DuckDB versions beside the bundled one.", no_args_is_help=True
-)
+cli = group(help="Install other DuckDB versions beside the bundled one.")
 
 _VERSION: Final = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")
 
@@ -63,7 +62,7 @@ def add(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Make an environment with DuckDB VERSION below <state>/engines."""
+    """Make an environment with DuckDB VERSION below engine.directory."""
     from eiderd.outside import environments  # noqa: PLC0415  (it takes long to import)
 
     settings, path = session.load()
@@ -91,7 +90,7 @@ def add(
 @cli.command("list")
 def list_(json_: Json = False) -> None:
     """List the engines, and whether each works."""
-    every = list(_listed(session.settings()))
+    every = list(_listed(session.settings(as_root=True)))
     if json_:
         documents.plain_document([dataclasses.asdict(one) for one in every])
     else:
@@ -107,10 +106,10 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_: Json = False,
 ) -> None:
-    """Remove the environment of VERSION from <state>/engines."""
+    """Remove the environment of VERSION from engine.directory."""
     from eiderd.outside import environments  # noqa: PLC0415
 
-    settings = session.settings()
+    settings = session.settings(as_root=True)
     number = _checked(version)
     home = settings.engine_folder(number)
     if home.is_symlink() or not home.is_dir():
@@ -174,7 +173,7 @@ def _listed(settings: Settings) -> Iterator[Listed]:
     from eiderd.outside import environments  # noqa: PLC0415
 
     named = [settings.engine_folder(name) for name in settings.engine.others]
-    found = environments.installed(settings.service.state / "engines")
+    found = environments.installed(settings.engine.directory)
     wanted = (settings.engine.application or "").removeprefix("v")
     bundled = environments.trial(Path(sys.executable))
     yield Listed(

@@ -81,7 +81,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
 
     login = Login(url=server, credentials=credentials, tls_ca=tls_ca)
     wish = Wish(replace=replace, replicas=replicas, keep_expired=keep_expired)
-    with session.working(quiet=True) as looking:
+    with session.working(quiet=True, as_root=True) as looking:
         source = _source(looking, backup)
         mover = looking.stream_mover()
         with mover.restoring(source, wanted=streams or (), login=login, wish=wish) as found:
@@ -93,7 +93,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
                     nats_move_report.plan_document(found.plans, server=shown)
                 return
             _ask(yes=yes, quiet=json_, doubtful=any(one.problems for one in found.plans))
-            with session.working(quiet=json_) as app:
+            with session.working(quiet=json_, as_root=True) as app:
                 outcome = app.nats_restore(found)
     if json_:
         nats_move_report.restored_document(outcome, server=shown)
@@ -133,7 +133,7 @@ def migrate(  # noqa: PLR0917  (typer calls it)
         raise ConfigError("it is not said where to", hint="Name the new server: --to URL")
     wish = Wish(replicas=replicas, keep_expired=keep_expired)
     with (
-        session.working(quiet=True) as looking,
+        session.working(quiet=True, as_root=True) as looking,
         migrating.migrating(
             looking.settings,
             wanted=streams or (),
@@ -151,7 +151,7 @@ def migrate(  # noqa: PLR0917  (typer calls it)
                 nats_move_report.plan_document(found.plans, server=found.new.shown)
             return
         _ask(yes=yes, quiet=json_, doubtful=any(one.problems for one in found.plans))
-        with session.working(quiet=json_) as app:
+        with session.working(quiet=json_, as_root=True) as app:
             outcome = app.nats_migrate(found)
     if json_:
         nats_move_report.moved_document(outcome)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eiderd.catalog import BriefListing, Listing
-    from eiderd.model import Backup, Brief, Unreadable
+    from eiderd.model import Backup, Brief, Consistency, Unreadable
 
 _COLOURS = {
     State.VERIFIED: GREEN,
@@ -51,7 +51,7 @@ class Verdict:
 def backup_made(made: Backup, *, directory: Path) -> None:
     say(
         f"{_state(made.state)} {paint(made.id, BOLD)}  {decimal(made.bytes)}"
-        f"  of {decimal(made.source.bytes)}, {made.consistency.passes} passes"
+        f"  of {decimal(made.source.bytes)}, {_passes(made.consistency.passes)}"
     )
     if made.proof.failure is None:
         say(f"  {_read_by(made.proof)}")
@@ -90,12 +90,16 @@ def _read_by(proof: Proof) -> str:
 
 
 def _evidence(proof: Proof) -> str:
-    return (
-        f"{many(proof.rows, 'row')} of {many(proof.tables, 'table')}, "
-        f"{many(proof.blocks, 'block')} checked, {many(proof.lookups, 'lookup')} through "
-        f"{proof.indexes_asked} of {proof.indexes} indexes, "
-        f"{many(proof.unique_checked, 'key')} unique"
-    )
+    said = [
+        f"{many(proof.rows, 'row')} of {many(proof.tables, 'table')}",
+        f"{many(proof.blocks, 'block')} checked",
+    ]
+    if proof.indexes:
+        asked = f"{proof.indexes_asked} of {proof.indexes} indexes"
+        said.append(f"{many(proof.lookups, 'lookup')} through {asked}")
+    if proof.unique_checked:
+        said.append(f"{many(proof.unique_checked, 'key')} unique")
+    return ", ".join(said)
 
 
 # The list ---------------------------------------------------------------------------------------
@@ -172,18 +176,16 @@ def columns(
 
 def backup(found: Backup, *, directory: Path) -> None:
     consistency, proof, source = found.consistency, found.proof, found.source
-    held = "stopped" if consistency.method == "stop" else "frozen"
-    frozen = f"{consistency.frozen_seconds * 1000:.0f} ms {held}"
+    engine = plain(source.engine).removeprefix("v")
     rows = {
         "id": f"{found.id} (number {found.sequence})",
         "taken": found.created_at.astimezone().strftime("%A %d %B %Y, %H:%M:%S %Z"),
         "archive": f"{directory / found.archive}, {decimal(found.bytes)}",
         "sha256": found.sha256,
-        "database": f"{source.path}, {decimal(source.bytes)}, made by DuckDB {source.engine}",
-        "capture": f"{consistency.method}, {consistency.passes} passes, {frozen}, "
-        f"WAL {decimal(consistency.wal_bytes)}",
+        "database": f"{source.path}, {decimal(source.bytes)}, made by DuckDB {engine}",
+        "capture": _capture(consistency),
         "proof": f"level {int(proof.level)}, {_LEVELS[proof.level]}"
-        + (f", by DuckDB {proof.engine}" if proof.engine else ""),
+        + (f", DuckDB {proof.engine}" if proof.engine else ""),
         "evidence": _evidence(proof),
         "failure": proof.failure.message if proof.failure else "",
         "schema": _schema(found),
@@ -198,6 +200,19 @@ def backup(found: Backup, *, directory: Path) -> None:
             say(f"{paint(name.ljust(8), BOLD)}  {plain(value)}")
     if found.content.tables:
         _tables(found)
+
+
+def _capture(how: Consistency) -> str:
+    said = [how.method, _passes(how.passes)]
+    if how.frozen_seconds:
+        held = "stopped" if how.method == "stop" else "frozen"
+        said.append(f"{how.frozen_seconds * 1000:.0f} ms {held}")
+    said.append(f"WAL {decimal(how.wal_bytes)}" if how.wal_bytes else "no WAL")
+    return ", ".join(said)
+
+
+def _passes(count: int) -> str:
+    return "1 pass" if count == 1 else f"{count:,} passes"
 
 
 def _streams(found: Backup) -> dict[str, str]:

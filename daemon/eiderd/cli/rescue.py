@@ -38,7 +38,7 @@ def rescue(
     """Bring back a database whose WAL does not replay. Only copies are touched."""
     # Absolute, but links are kept: WAL files may stand beside the link.
     source, target = Path(os.path.abspath(file)), to and Path(os.path.abspath(to))  # noqa: PTH100
-    with session.working(quiet=json_) as app:
+    with session.working(quiet=json_, as_root=True) as app:
         found = app.rescue(source, to=target).value
     if json_:
         documents.anything(_document(found))

@@ -68,7 +68,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
             "extra files are put nowhere by themselves", hint="Name a folder: --files --to DIR"
         )
     target = to and Path(os.path.abspath(to))  # noqa: PTH100  (links are kept)
-    with session.working(quiet=True) as looking:
+    with session.working(quiet=True, as_root=True) as looking:
         plan, found = _plan(looking, backup, at=moment, to=target, undo=undo)
     if not json_:
         restore_report.planned(plan, dry_run=dry_run)
@@ -78,7 +78,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
         return
     if plan.is_live and not yes:
         terminal.ask(quiet=json_)
-    with session.working(quiet=json_) as app:
+    with session.working(quiet=json_, as_root=True) as app:
         ended = _done(app, plan, found, extras=files)
     if json_:
         restore_report.done_document(plan, ended.value)

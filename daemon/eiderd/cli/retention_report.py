@@ -34,7 +34,7 @@ def pruned(outcome: Outcome[Pruned], *, dry_run: bool) -> None:
     gone = plan.remove if dry_run else outcome.value.removed
     left = f"{len(plan.decisions) - len(gone):,} left"
     if not gone:
-        say(f"nothing to prune: {outcome.why}; {left}")
+        say(f"nothing to prune: {outcome.why}" + (f"; {left}" if plan.decisions else ""))
         return
     going = {backup.id for backup in gone}
     rows = [_row(decision) for decision in plan.decisions if decision.backup.id in going]

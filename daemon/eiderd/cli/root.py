@@ -12,7 +12,8 @@ import typer
 from eiderd import __version__, catalog
 from eiderd import config as configuration
 from eiderd.cli import terminal
-from eiderd.errors import ExitCode
+from eiderd.cli.group import group
+from eiderd.errors import ExitCode, NotPermitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
 
 _EPILOG = "Exit codes: " + ", ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
 
-cli = typer.Typer(
+cli = group(
     name="eider",
     help="Verified hot backups of a live DuckDB database.",
     epilog=_EPILOG,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -48,32 +48,73 @@ class _Session:
 
     config: Path | None = None
     debug: bool = False
+    typed: str = "eider"  # the whole of it, as a person may type it again
 
     def load(self) -> tuple[configuration.Settings, Path | None]:
-        settings, path = configuration.load(self.config)
+        try:
+            settings, path = configuration.load(self.config)
+        except NotPermitted as refused:
+            from eiderd.outside import rights  # noqa: PLC0415
+
+            if rights.me() == rights.USER:
+                raise
+            raise rights.with_sudo(refused, self.typed) from refused
         self.debug = settings.log.level == "debug"
         return settings, path
 
-    def settings(self) -> configuration.Settings:
-        return self.load()[0]
+    def settings(self, *, as_root: bool = False) -> configuration.Settings:
+        """Return the settings. From here on root has the rights of the service, but `as_root`.
+
+        What eiderd's folders hold is only as good as whoever may write there, and what the service
+        may not read is no backup of it: so root does in them what the service does, as the service.
+        """
+        from eiderd.outside import ownership  # noqa: PLC0415
+
+        settings = self.load()[0]
+        if not as_root:
+            ownership.become_owner(settings.service.state, groups=_groups_of_the_service)
+        return settings
+
+    def ensure_visible(self, settings: configuration.Settings, *folders: Path) -> None:
+        """Raise NotPermitted when this person may not look into these, or into any of eiderd's."""
+        from eiderd.outside import rights  # noqa: PLC0415
+
+        state, backups = settings.service.state, settings.backup.directory
+        rights.ensure_visible(folders or (state, backups), state=state, verb=self.typed)
 
     @contextlib.contextmanager
-    def working(self, *, quiet: bool) -> Iterator[App]:
-        """An app that shows how far it is, on a terminal and unless JSON was asked for."""
+    def working(
+        self, *, quiet: bool, as_root: bool = False, open_to_all: bool = False
+    ) -> Iterator[App]:
+        """An app that shows how far it is, on a terminal and unless JSON was asked for.
+
+        `as_root`, for what has to write where the service may not: see `settings`. `open_to_all`,
+        for what needs nothing of eiderd's own folders.
+        """
         # Only jobs need these, and they take longer to import than the other verbs take in all.
         from eiderd import log  # noqa: PLC0415
         from eiderd.app import App  # noqa: PLC0415
         from eiderd.outside import ownership  # noqa: PLC0415
 
-        settings = self.settings()
+        settings = self.settings(as_root=as_root)
+        if not open_to_all:
+            self.ensure_visible(settings)
         log.configure_verb(level=settings.log.level, format_=settings.log.format)
         try:
             with contextlib.nullcontext() if quiet else terminal.progress() as shown:
                 yield App(settings, progress=shown) if shown else App(settings)
         finally:
-            # `sudo eider backup`: the service must be able to read what root made.
-            folders = (settings.service.state, settings.backup.directory)
-            ownership.hand_over(folders, besides=frozenset({"engines"}))
+            # `sudo eider restore`: the service must be able to read what root made.
+            ownership.hand_over(settings.service.state, is_ours=lambda _name: True)
+            ownership.hand_over(settings.backup.directory, is_ours=catalog.is_of_backups)
+
+
+def _groups_of_the_service() -> tuple[str, ...]:
+    """Return the groups that its unit gives it: Docker's, or that of the application's data."""
+    from eiderd.outside import sandbox  # noqa: PLC0415
+
+    found = sandbox.in_force("eiderd.service", ("SupplementaryGroups",)) or {}
+    return found.get("SupplementaryGroups", ())
 
 
 session = _Session()

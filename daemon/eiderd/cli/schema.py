@@ -76,7 +76,8 @@ def _show(found: Report, *, table: str) -> None:
         version = f"version {seen.version}, {many(seen.migration_count, 'migration')}"
     _line("schema", version)
     if seen.digest:
-        indexes = f"{seen.indexes:,} explicit index" + ("" if seen.indexes == 1 else "es")
+        indexes = "no explicit index" if not seen.indexes else f"{seen.indexes:,} explicit index"
+        indexes += "es" if seen.indexes > 1 else ""
         _line("", f"{many(seen.tables, 'table')}, {indexes}, digest {seen.digest[:16]}")
     _line("application", plain(facts.application or "unknown: see application.version_url"))
     if row:
@@ -86,12 +87,16 @@ def _show(found: Report, *, table: str) -> None:
         _line("", f"{row.application} goes with {', '.join(wants)}")
     _line(
         "database",
-        f"made by DuckDB {plain(facts.created_by)}"
-        + (f", readable from {plain(seen.storage.rstrip('+'))} on" if seen.storage else ""),
+        f"made by DuckDB {_number(facts.created_by)}"
+        + (f", readable from {_number(seen.storage.rstrip('+'))} on" if seen.storage else ""),
     )
     if found.nats:
         _line("NATS", f"server {plain(found.nats)}")
     _line("WAL", _wal(facts))
+
+
+def _number(version: str) -> str:
+    return plain(version).removeprefix("v")
 
 
 def _wal(facts: Facts) -> str:
@@ -99,15 +104,18 @@ def _wal(facts: Facts) -> str:
     engine = f"DuckDB {plain(seen.asked)}" if seen.asked else "an engine"
     size = f"{facts.wal_bytes:,} bytes"
     if seen.replay is Replay.YES:
+        if not facts.wal_bytes:
+            return "none: all of it is in the database"
         return f"{size}, {engine} would replay it"
     said = "would NOT replay it" if seen.replay is Replay.NO else "was not asked to the end"
     return f"{size}, {engine} {said}: {plain(seen.why)}"
 
 
 def _mirror(shown: Shown, *, at: datetime.datetime) -> None:
-    age = spoken((at - shown.mirrored_at).total_seconds())
+    seconds = (at - shown.mirrored_at).total_seconds()
+    age = f"{spoken(seconds)} old" if seconds >= 1 else "of this moment"
     old = f"; it could not be brought up to date: {plain(shown.why_old)}" if shown.why_old else ""
-    _line("mirror", f"{age} old{old}")
+    _line("mirror", f"{age}{old}")
 
 
 def _history(facts: Facts) -> None:

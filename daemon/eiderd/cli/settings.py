@@ -19,6 +19,7 @@ def check(json_: Json = False) -> None:
     from eiderd.app import App  # noqa: PLC0415  (it takes long, and `config show` is without it)
 
     settings, path = session.load()
+    session.ensure_visible(settings)
     problems = App(settings).problems()
     if problems:
         raise ConfigError(
@@ -35,7 +36,7 @@ def check(json_: Json = False) -> None:
 
 def show(json_: Json = False) -> None:
     """Print the configuration in force: file, profile, environment and defaults together."""
-    document = configuration.shown(session.settings())
+    document = configuration.shown(session.settings(as_root=True))
     if json_:
         documents.plain_document(document)
     else:

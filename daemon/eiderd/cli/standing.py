@@ -24,6 +24,7 @@ def status(
     from eiderd.outside import clock  # noqa: PLC0415
 
     settings = session.settings()
+    session.ensure_visible(settings)
     log.configure_verb(level=settings.log.level, format_=settings.log.format)
     found = lookout.look_around(settings, at=clock.now(), zone=clock.zone())
     if heal:

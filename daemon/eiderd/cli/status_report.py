@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from eiderd.cli import heal_report
 from eiderd.cli.reports import columns
 from eiderd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, paint, say
-from eiderd.health import Condition, Severity
+from eiderd.health import Condition, Kind, Severity
 from eiderd.web import page_facts
 from eiderd.words import plain
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {Condition.WELL: GREEN, Condition.DEGRADED: YELLOW, Condition.ILL: RED}
 _SEVERITIES = {Severity.CRITICAL: RED, Severity.WARNING: YELLOW, Severity.NOTICE: DIM}
 _WIDTH = 10
+_NONE = "There is no verified backup."
 
 
 def show(status: Status, *, zone: tzinfo) -> None:
@@ -35,7 +36,8 @@ def show(status: Status, *, zone: tzinfo) -> None:
     _row("now", ", ".join(map(_running, facts["running"])) or "nothing runs")
     _row("next", ", ".join(map(_upcoming, facts["upcoming"])))
     counts = [f"{count} {state}" for state, count in status.counted().items() if count]
-    _row("backups", (", ".join(counts) or "none") + f" in {plain(status.directory)}")
+    none = "not known" if status.is_blind else "none"
+    _row("backups", (", ".join(counts) or none) + f" in {plain(status.directory)}")
     _row("app", facts["application"])
     _row("nats", facts["nats"])
     _row("schema", plain(facts["schema"]))
@@ -52,7 +54,8 @@ def show(status: Status, *, zone: tzinfo) -> None:
 def _top(status: Status, top: dict[str, Any]) -> None:
     said = paint(f"{top['mark']} {top['condition']}", BOLD, _COLOURS[status.condition])
     if top["age"] is None:
-        say(f"{said}  {paint('There is no verified backup.', BOLD)}")
+        none = "Which backups there are is not known." if status.is_blind else _NONE
+        say(f"{said}  {paint(none, BOLD)}")
         return
     age = f"Last verified backup: {top['age']} ago"
     say(f"{said}  {paint(age, BOLD)}")
@@ -62,6 +65,10 @@ def _top(status: Status, top: dict[str, Any]) -> None:
 
 
 def _service(status: Status, service: dict[str, Any]) -> str:
+    if status.service.since is None and any(
+        found.kind is Kind.JOURNAL_UNWRITABLE for found in status.findings
+    ):
+        return paint("not known", YELLOW) + "; see: systemctl status eiderd"
     if status.service.since is None:
         return paint("not running", YELLOW) + "; start it: systemctl start eiderd"
     return f"running since {service['since']['brief']}"

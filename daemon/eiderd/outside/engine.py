@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eiderd.errors import ChildFailed, ConfigError
 from eiderd.evidence import Damage, Opened, TableContent
-from eiderd.outside import process
+from eiderd.outside import ownership, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -175,7 +175,12 @@ _CRASHES: Final = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"}
 
 
 def command(interpreter: Path) -> list[str]:
-    """Return the command line that is the engine's child in the environment of `interpreter`."""
+    """Return the command line that is the engine's child in the environment of `interpreter`.
+
+    Raise ConfigError when it would run with more rights than whoever can change that environment.
+    """
+    if interpreter != Path(sys.executable):
+        ownership.ensure_unforgeable(interpreter)
     return [str(interpreter), "-I", "-c", _START, str(Path(__file__).parent)]
 
 
@@ -197,17 +202,25 @@ def _refuse_missing(interpreter: Path, error: ChildFailed) -> None:
     if "No module named 'duckdb'" in error.message or not interpreter.exists():
         raise ConfigError(
             f"there is no DuckDB engine in {interpreter.parent.parent}",
-            hint="Correct engine.others, or install one there: "
-            f"{interpreter} -m pip install duckdb==VERSION",
+            hint="Install eiderd again: this one comes with it"
+            if interpreter == Path(sys.executable)
+            else "Correct engine.others, or install it: eider engine add VERSION",
         ) from error
 
 
+def damage_of(error: ChildFailed) -> Damage:
+    """Return what it says of the database that an engine fell. A kill says nothing of it."""
+    return {"deadline": Damage.DEADLINE, "SIGKILL": Damage.OUT_OF_MEMORY}.get(
+        error.how, Damage.ENGINE_DIED
+    )
+
+
 def _fallen(error: ChildFailed, *, engine: Path) -> Opened:
-    hung = error.how == "deadline"
+    damage = damage_of(error)
     return Opened(
         engine=_named(engine),
-        damage=Damage.DEADLINE if hung else Damage.ENGINE_DIED,
-        message="the engine did not finish before its deadline" if hung
+        damage=damage,
+        message="the engine did not finish before its deadline" if damage is Damage.DEADLINE
         else f"the engine died: {error.message}",
         tables={}, rows=0, indexes=0, indexes_asked=0, lookups=0, unique_checked=0,
         schema_digest=None, schema_version=None, storage_version=None, fingerprint_kind=None,

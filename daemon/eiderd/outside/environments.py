@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eiderd.errors import ChildFailed, ConfigError, EiderError, NoSpace
-from eiderd.outside import engine, files, process, signals
+from eiderd.outside import engine, files, ownership, process, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,7 @@ _TRIAL_BYTES: Final = 4 << 30
 _READABLE_BY_ALL: Final = 0o755  # whoever made it, the service runs it
 _SPATIAL: Final = "duckdb-extension-spatial"
 _UMASK: Final = 0o022
+_TOO_FEW_BYTES: Final = 32 << 20  # for pip alone; what fails there fails for want of room
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +112,10 @@ def installed(folder: Path) -> list[Path]:
 def _alone_in(folder: Path) -> Iterator[None]:
     """Hold the lock on the engines, and remove what a run that was killed left."""
     with files.writing_to(folder):
-        files.private_folder(folder.parent)
         if not folder.exists():
+            folder.parent.mkdir(mode=_READABLE_BY_ALL, parents=True, exist_ok=True)
             _make_folder(folder)
+    ownership.ensure_unforgeable(folder)  # pip runs in it, with the rights of this process
     with files.locked(folder, hint="Wait for the other eider engine to end."):
         for left in folder.glob(f".*{_MAKING}*"):
             files.remove_tree(left)
@@ -200,7 +202,7 @@ def _heard(child: subprocess.Popen[str], mask: set[int | signal.Signals], *, wha
 
 
 def _refused(said: str, *, folder: Path) -> EiderError:
-    if "No space left" in said:
+    if "No space left" in said or files.free_bytes(folder) < _TOO_FEW_BYTES:
         hint = f"Free some space (df -h {folder}) and run the same command again."
         return NoSpace(f"no space left in {folder}", hint=hint)
     lines = [line.strip() for line in said.splitlines() if line.strip()]

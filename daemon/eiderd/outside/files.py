@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eiderd.errors import Busy, NoSpace, SourceUnavailable, StoreUnavailable
+from eiderd.outside import way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +41,7 @@ def writing_to(folder: Path) -> Iterator[None]:
             ) from error
         raise StoreUnavailable(
             f"cannot write in {folder}: {error.strerror or error}",
-            hint=f"Check that {folder} exists and belongs to the user that runs eiderd.",
+            hint=_remedy(error, folder),
         ) from error
 
 
@@ -52,9 +53,12 @@ def reading_from(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise SourceUnavailable(
             f"there is no database at {path}",
-            hint="Check database.path (eider config show), or start the application once.",
+            hint="Check the path (eider config show). If it was there before: eider restore "
+            "--dry-run. If it never was, start the application once.",
         ) from error
     except PermissionError as error:
+        if shut := way.shut(path):
+            raise way.refused(shut, path) from error
         raise SourceUnavailable(
             f"may not read {path}",
             hint=f"Give the user that runs eiderd read access: setfacl -m u:eiderd:r {path}",
@@ -73,8 +77,23 @@ def reading_own(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreUnavailable(
             f"cannot read {path}: {error.strerror or error}",
-            hint="Check that it belongs to the user that runs eiderd, or run this as that user.",
+            hint=_remedy(error, path),
         ) from error
+
+
+def _remedy(error: OSError, path: Path) -> str:
+    """Return what to do about a refusal of the kernel, in a place of eiderd's own."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return f"It has to belong to the user that runs eiderd, and runs this: ls -ld {path}"
+        case errno.EROFS:
+            return (
+                f"Is it mounted read-only (findmnt -T {path})? What the service may not write in, "
+                "eider doctor says"
+            )
+        case errno.ENOENT | errno.ENOTDIR:
+            return f"Make it again, or see whether its disk is mounted: findmnt -T {path.parent}"
+    return "Check the disk: dmesg | tail"
 
 
 @contextlib.contextmanager
@@ -119,9 +138,24 @@ def read_regular(path: Path, *, most: int) -> bytes:
 
 def private_folder(path: Path) -> Path:
     """Make `path`, with mode 0700, if it is not there. Raise StoreUnavailable, NoSpace."""
+    ensure_not_led_astray(path)
     with writing_to(path):
         path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     return path
+
+
+def ensure_not_led_astray(folder: Path) -> None:
+    """Raise StoreUnavailable when `folder` is a link that neither root nor this user made.
+
+    What is removed or written in it would be removed or written where somebody else wants it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        found = folder.lstat()
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+            raise StoreUnavailable(
+                f"{folder} is a link that somebody else made",
+                hint=f"Look where it leads (ls -l {folder}), and remove it.",
+            )
 
 
 def sync_folder(path: Path) -> None:
@@ -142,7 +176,8 @@ def sync_file(path: Path) -> None:
 
 def write_new(path: Path, data: bytes) -> None:
     """Write and sync a private file. The folder is not synced: the caller renames next."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    path.unlink(missing_ok=True)  # of a run that died; or a link, which would lead elsewhere
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
@@ -215,6 +250,15 @@ def _is_taken(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
+def kept_mounted(folder: Path) -> Iterator[None]:
+    """Hold a folder open: the disk on which it stands is busy, and nobody unmounts it by chance."""
+    with contextlib.ExitStack() as stack:
+        with reading_own(folder):
+            stack.enter_context(_folder_open(folder))
+        yield
+
+
+@contextlib.contextmanager
 def alone(path: Path, *, hint: str) -> Iterator[None]:
     """Be the only process that holds `path`, a file of nothing else. Raise Busy when one does."""
     with writing_to(path.parent):
@@ -227,18 +271,22 @@ def alone(path: Path, *, hint: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+SCRATCH = "run-"  # how the names of scratch folders begin
+
+
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
     """Yield a new private folder below `parent` and remove it afterwards.
 
-    What a run that was killed left there is removed too: a folder whose lock nobody holds.
+    What a run that was killed left there is removed too: a folder of such a name whose lock nobody
+    holds. What else stands there is somebody's.
     """
     private_folder(parent)
     with _folder_open(parent) as guard, writing_to(parent):
         # Nobody may sweep between the making of a folder and the locking of it.
         fcntl.flock(guard, fcntl.LOCK_EX)
         _sweep(parent)
-        folder = Path(tempfile.mkdtemp(dir=parent))
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(held, fcntl.LOCK_EX)
     try:
@@ -258,9 +306,8 @@ def _folder_open(folder: Path) -> Iterator[int]:
 
 
 def _sweep(parent: Path) -> None:
-    for folder in parent.iterdir():
+    for folder in parent.glob(f"{SCRATCH}*"):
         if folder.is_symlink() or not folder.is_dir():
-            folder.unlink()
             continue
         with contextlib.suppress(BlockingIOError), _folder_open(folder) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else another run is in it

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 
 def found(parent: Path, *, locked: bool) -> list[tuple[Path, int]]:
-    """Return each folder in `parent` with its bytes; with `locked`, only those nobody holds."""
-    if not parent.is_dir():
-        return []
-    with files.writing_to(parent):
+    """Return each folder in `parent` with its bytes; `locked`: of scratch, those nobody holds."""
+    with files.reading_own(parent):
+        if not parent.is_dir():
+            return []
         return [
             (folder, _bytes(folder))
             for folder in sorted(parent.iterdir())
-            if folder.is_dir() and not folder.is_symlink() and not (locked and _is_held(folder))
+            if folder.is_dir()
+            and not folder.is_symlink()
+            and not (locked and _is_foreign_or_held(folder))
         ]
 
 
@@ -32,6 +34,10 @@ def sweep(parent: Path) -> None:
     if parent.is_dir():
         with contextlib.suppress(NoSpace), files.scratch(parent):
             pass  # whoever makes a folder there sweeps first
+
+
+def _is_foreign_or_held(folder: Path) -> bool:
+    return not folder.name.startswith(files.SCRATCH) or _is_held(folder)
 
 
 def _is_held(folder: Path) -> bool:

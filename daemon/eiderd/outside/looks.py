@@ -6,6 +6,8 @@ Nothing is written, anywhere.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import datetime
 import grp
 import http.client
 import os
@@ -19,12 +21,24 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd.errors import ChildFailed, EiderError, StoreUnavailable
-from eiderd.evidence import DatabaseSeen, FolderSeen, ServiceSeen
-from eiderd.outside import aside, duckdb_file, files, lock_holder, process, swap
+from eiderd.errors import ChildFailed, EiderError, SourceUnavailable, StoreUnavailable
+from eiderd.evidence import DatabaseSeen, FolderSeen, Kept, ServiceSeen
+from eiderd.outside import (
+    aside,
+    files,
+    leftovers,
+    lock_holder,
+    process,
+    rights,
+    ruin,
+    swap,
+)
+from eiderd.outside.nats_client import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from eiderd.evidence import SetAside
 
 DEADLINE_SECONDS: Final = 10.0
 TOOLS: Final = ("setpriv", "prlimit", "ionice", "nice", "stat")
@@ -33,20 +47,34 @@ _COMMAND: Final = (sys.executable, "-I", "-m", "eiderd.outside.looks")
 _ADDRESS_SPACE: Final = 2 << 30
 _NETWORK_SECONDS: Final = 3.0
 _MOST_LEFTOVERS: Final = 50
+# Folders of folders that eiderd fills and never empties, and what each holds.
+KEPT: Final = {
+    "quarantine": "quarantine",
+    "rescued": "rescued",
+    "streams-set-aside": "stream set aside",
+}
 
 
-def database(path: Path, *, deadline_seconds: float = DEADLINE_SECONDS) -> DatabaseSeen:
+def database(
+    path: Path, *, state: Path, deadline_seconds: float = DEADLINE_SECONDS
+) -> DatabaseSeen:
     """Return what can be seen of the database without an engine. Raise when nothing answers."""
-    seen = _look("database", path, deadline_seconds=deadline_seconds)
+    seen = _look("database", path, deadline_seconds=deadline_seconds, state=str(state))
     return DatabaseSeen(
-        **{**seen, "aside": tuple((name, size) for name, size in seen["aside"])},
+        **{**seen, "aside": _kept(seen["aside"])},
     )
 
 
 def folder(path: Path, *, deadline_seconds: float = DEADLINE_SECONDS) -> FolderSeen:
     """Return what can be seen of a folder of eiderd's own. Raise when nothing answers."""
     seen = _look("folder", path, deadline_seconds=deadline_seconds)
-    return FolderSeen(**{**seen, "leftovers": tuple(seen["leftovers"])})
+    return FolderSeen(
+        **{**seen, "leftovers": tuple(seen["leftovers"]), "kept": _kept(seen["kept"])}
+    )
+
+
+def _kept(documents: list[dict[str, Any]]) -> tuple[Kept, ...]:
+    return tuple(Kept(**{**one, "paths": tuple(one["paths"])}) for one in documents)
 
 
 def missing_tools() -> tuple[str, ...]:
@@ -58,7 +86,7 @@ def python_version() -> str:
 
 
 def me() -> str:
-    return _user(os.geteuid())
+    return rights.me()
 
 
 def owner_and_mode(path: Path) -> tuple[str, str, int]:
@@ -101,11 +129,11 @@ def service(address: tuple[str, int], *, tls: bool) -> ServiceSeen:
     return ServiceSeen(answers=answer.status == http.HTTPStatus.OK, said=f"HTTP {answer.status}")
 
 
-def _look(what: str, path: Path, *, deadline_seconds: float) -> dict[str, Any]:
+def _look(what: str, path: Path, *, deadline_seconds: float, **more: str) -> dict[str, Any]:
     try:
         return process.run(
             _COMMAND,
-            order={"do": what, "path": str(path)},
+            order={"do": what, "path": str(path), **more},
             limits=process.Limits(address_space=_ADDRESS_SPACE, deadline_seconds=deadline_seconds),
             progress=lambda _said: None,
         ).result
@@ -121,23 +149,24 @@ def _look(what: str, path: Path, *, deadline_seconds: float) -> dict[str, Any]:
 # In the child -----------------------------------------------------------------------------------
 
 
-def _database(*, path: str, progress: object) -> dict[str, Any]:
+def _database(*, path: str, state: str, progress: object) -> dict[str, Any]:
     del progress
     live = Path(path)
+    beside = _beside(live, state=Path(state))
     try:
-        with files.reading_from(live), os.fdopen(files.open_regular(live), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            headers = duckdb_file.read_headers(file.read(duckdb_file.HEADER_BYTES), of=live)
+        headers = ruin.headers(live)
+        with files.reading_from(live):
+            seen = live.stat()
     except EiderError as error:
-        return {**_NOTHING_SEEN, "problem": error.message, "hint": error.hint, **_beside(live)}
+        return {**_NOTHING_SEEN, "problem": error.message, "hint": error.hint, **beside}
     return {
         **_NOTHING_SEEN,
-        "bytes": size,
+        "bytes": seen.st_size,
         "engine": headers.engine,
         "storage_version": headers.storage_version,
         "encrypted": headers.encrypted,
-        "device": live.stat().st_dev,
-        **_beside(live),
+        "device": seen.st_dev,
+        **beside,
     }
 
 
@@ -147,32 +176,54 @@ _NOTHING_SEEN: Final[Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-def _beside(live: Path) -> dict[str, Any]:
+def _beside(live: Path, *, state: Path) -> dict[str, Any]:
     holder = lock_holder.holder(live)
-    sets: list[tuple[str, int]] = []
-    with contextlib.suppress(EiderError):
-        sets = [(one.path, one.bytes) for one in aside.set_aside(live)]
+    sets: list[dict[str, Any]] = []
+    with contextlib.suppress(EiderError, OSError):  # one that is removed meanwhile
+        sets = [_set_aside(one) for one in aside.set_aside(live)]
     logs = {}
     for path in aside.wals(live):
         with contextlib.suppress(OSError):
             logs[path.name] = path.stat().st_size
-    try:
-        begun = swap.unfinished(live)
-        unfinished = f"{begun.kind} ({begun.what})" if begun else ""
-    except EiderError as error:
-        unfinished = error.message
     return {
         "logs": logs,
         "holder": str(holder) if holder else "",
         "aside": sets,
-        "unfinished": unfinished,
+        **_unfinished(live, state=state),
     }
+
+
+def _unfinished(live: Path, *, state: Path) -> dict[str, str]:
+    unfinished = to_end = ""
+    try:
+        if begun := swap.unfinished(live, state=state):
+            unfinished, to_end = f"{begun.kind} ({begun.what})", f"{begun.verb} --dry-run"
+    except StoreUnavailable as error:  # there is one, but it is not believed
+        unfinished, to_end = error.message, error.hint
+    except SourceUnavailable:  # nothing is known of the database either, which is told of
+        pass
+    return {"unfinished": unfinished, "to_end": to_end}
+
+
+def _set_aside(one: SetAside) -> dict[str, Any]:
+    main = Path(one.path)
+    logs = [*aside.own_wals(main), *aside.own_wals(main.with_name(f"{main.name}.other"))]
+    since = datetime.datetime.strptime(one.at, "%Y%m%d-%H%M%S").replace(tzinfo=datetime.UTC)
+    return dataclasses.asdict(
+        Kept(
+            name="set aside",
+            paths=(one.path, *map(str, logs)),
+            is_folder=False,
+            bytes=sum(path.lstat().st_size for path in (main, *logs)),
+            since=since.isoformat(),
+        )
+    )
 
 
 def _folder(*, path: str, progress: object) -> dict[str, Any]:
     del progress
     wanted = Path(path)
-    real = next(one for one in (wanted, *wanted.parents) if one.exists())
+    real = next(one for one in (wanted, *wanted.parents) if _is_seen(one))
     seen = real.stat()
     disk = os.statvfs(real)
     return {
@@ -183,11 +234,36 @@ def _folder(*, path: str, progress: object) -> dict[str, Any]:
         "writable": os.access(real, os.R_OK | os.W_OK | os.X_OK),
         "device": seen.st_dev,
         "filesystem": _filesystem(seen.st_dev),
+        "read_only": bool(disk.f_flag & os.ST_RDONLY),
         "free_bytes": disk.f_bavail * disk.f_frsize,
         "total_inodes": disk.f_files,
         "free_inodes": disk.f_favail,
         "leftovers": sorted(_leftovers(wanted))[:_MOST_LEFTOVERS],
+        "kept": [dataclasses.asdict(one) for one in _kept_in(wanted)],
     }
+
+
+def _is_seen(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # what is nearer to the root says whose it is
+        return False
+
+
+def _kept_in(folder: Path) -> Iterator[Kept]:
+    for inner, name in KEPT.items():
+        with contextlib.suppress(EiderError, OSError):  # one that is removed meanwhile
+            for path, size in leftovers.found(folder / inner, locked=False):
+                if replacing.is_begun(path):  # it may be all that is left: a finding tells of it
+                    continue
+                since = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+                yield Kept(
+                    name=name,
+                    paths=(str(path),),
+                    is_folder=True,
+                    bytes=size,
+                    since=since.isoformat(),
+                )
 
 
 def _leftovers(folder: Path) -> list[str]:
@@ -195,12 +271,10 @@ def _leftovers(folder: Path) -> list[str]:
     found: list[str] = []
     with contextlib.suppress(OSError):
         found += [path.name for path in folder.iterdir() if path.name.endswith(".pruned")]
-    for name in (".staging", "scratch", "engines"):
+    for name, beginning in ((".staging", ""), ("scratch", files.SCRATCH)):
         with contextlib.suppress(OSError):
-            inside = (folder / name).iterdir()
-            hidden = name == "engines"
-            found += [f"{name}/{path.name}" for path in inside
-                      if not hidden or path.name.startswith(".")]  # fmt: skip
+            inside = (folder / name).glob(f"{beginning}*")
+            found += [f"{name}/{path.name}" for path in inside]
     return found
 
 

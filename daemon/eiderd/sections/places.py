@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_OF_THE_STATE = ("mirror", "scratch", "engines")
+_OF_THE_STATE = ("mirror", "scratch")
 _STAGING = ".staging"
 
 
 def contradictions(
-    *, database: Path | None, backups: Path | None, state: Path | None, include: Sequence[Path] = ()
+    *,
+    database: Path | None,
+    backups: Path | None,
+    state: Path | None,
+    engines: Path | None = None,
+    include: Sequence[Path] = (),
 ) -> Iterator[str]:
     """Yield a line for each pair that cannot both be meant. None stands for what is unknown."""
     if backups and state and _real(backups) == _real(state):
@@ -27,6 +32,9 @@ def contradictions(
         own = [state / name for name in _OF_THE_STATE]
         yield from _inside("database.path", database, own, of="service.state")
         yield from _inside("backup.directory", backups, own, of="service.state")
+    if engines:
+        yield from _inside("database.path", database, [engines], of="engine.directory")
+        yield from _inside("backup.directory", backups, [engines], of="engine.directory")
     if backups:
         own = [backups / _STAGING]
         yield from _inside("database.path", database, own, of="backup.directory")
@@ -44,11 +52,15 @@ def _beside_the_database(
     if not database:
         return
     # Of a link, the folder it stands in and the one it leads to: a WAL may be in either.
-    data = {path.parent for path in _spellings(database)}
+    is_folder = os.path.isdir(database)  # noqa: PTH112  (one that may not be looked at is none)
+    data = _spellings(database) if is_folder else {path.parent for path in _spellings(database)}
     for key, folder in (("backup.directory", backups), ("service.state", state)):
         if folder and any(_real(folder).is_relative_to(other) for other in data):
             yield (
-                f"{key} ({folder}) is the folder of the database or lies in it: "
+                f"database.path ({database}) is a folder, and {key} ({folder}) is in it: "
+                "name the file of the database"
+                if is_folder
+                else f"{key} ({folder}) is the folder of the database or lies in it: "
                 "whatever loses one would lose both"
             )
 

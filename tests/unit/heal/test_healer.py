@@ -99,6 +99,13 @@ def test_a_database_that_is_being_exchanged_is_left_alone(scene: Scene) -> None:
     assert "So it is." in scene.decide(Job.BACKUP).why
 
 
+def test_a_stream_that_was_to_be_replaced_is_not_created_empty(scene: Scene) -> None:
+    scene.found(Kind.STREAM_MISSING, "ORDERS", source="nats")
+    assert scene.decide(Job.ENSURE).verdict is Verdict.ACT
+    scene.found(Kind.NATS_REPLACE_UNFINISHED, "ORDERS", source="exchange")
+    assert scene.decide(Job.ENSURE).verdict is Verdict.WAIT
+
+
 def test_an_exact_copy_that_cannot_be_proven_is_not_taken_again(scene: Scene) -> None:
     run = scene.app.journal.begin(Job.BACKUP, at=NOON, planned_at=None)
     scene.app.journal.end(run, at=NOON, seconds=1, outcome=RunOutcome.UNPROVEN)
@@ -130,7 +137,7 @@ def test_nothing_is_pruned_while_that_is_frozen_or_nothing_is_due(scene: Scene) 
 def test_there_is_nothing_to_clean_until_a_run_died(scene: Scene) -> None:
     scene.found(Kind.DISK_LOW, "state", source="disk")
     assert "nothing is left over" in scene.decide(Job.CLEAN).why
-    left = scene.place.state / "scratch" / "tmpdead"
+    left = scene.place.state / "scratch" / "run-dead"
     left.mkdir(parents=True)
     (left / "copy").write_bytes(bytes(9000))
     assert scene.decide(Job.CLEAN).verdict is Verdict.ACT

@@ -36,7 +36,7 @@ def _given_left(parent: Path, name: str, size: int) -> Path:
 
 
 def test_a_folder_that_somebody_holds_is_not_left_over(tmp_path: Path) -> None:
-    held, left = _given_left(tmp_path, "held", 9000), _given_left(tmp_path, "left", 9000)
+    held, left = _given_left(tmp_path, "run-held", 9000), _given_left(tmp_path, "run-left", 9000)
     descriptor = os.open(held, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -52,7 +52,7 @@ def test_a_folder_that_somebody_holds_is_not_left_over(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_swept_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = _given_left(tmp_path, "left", 10)
+    left = _given_left(tmp_path, "run-left", 10)
 
     def full(**_words: object) -> str:
         raise OSError(28, "No space left on device")
@@ -73,7 +73,7 @@ def test_the_verb_shows_then_removes_them_and_the_ballast_only_if_asked(
     made: Place, tmp_path: Path
 ) -> None:
     place = made.clone(tmp_path / "place")
-    scratch = _given_left(place.state / "scratch", "tmpdead", 20_000)
+    scratch = _given_left(place.state / "scratch", "run-dead", 20_000)
     staged = _given_left(place.backups / ".staging", "20260101-000000", 30_000)
     mine = place.backups / "notes.txt"
     mine.write_text("mine")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from eiderd.errors import ConfigError
 from eiderd.outside import ownership
 from tests.helpers import is_root
 
@@ -22,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
         pytest.skip("only root can give files away")
     made = tmp_path / "state"
     (made / "backups").mkdir(parents=True)
-    (made / "engines").mkdir()
+    (made / "not-ours").mkdir()
     os.chown(made, SERVICE, SERVICE)
     return made
 
@@ -32,7 +36,8 @@ def _owner(path: Path) -> int:
 
 
 def _hand_over(folder: Path) -> None:
-    ownership.hand_over((folder, folder / "missing"), besides=frozenset({"engines"}))
+    ownership.hand_over(folder, is_ours=lambda name: name != "not-ours")
+    ownership.hand_over(folder / "missing", is_ours=bool)
 
 
 def test_files_folders_and_links_get_the_owner_of_the_folder(folder: Path) -> None:
@@ -61,10 +66,24 @@ def test_a_file_that_has_another_name_is_left_alone(folder: Path, tmp_path: Path
 def test_what_is_not_roots_and_what_was_left_out_stay_as_they_are(folder: Path) -> None:
     (folder / "theirs").write_text("")
     os.chown(folder / "theirs", 4712, 4712)
-    (folder / "engines" / "python").write_text("")
+    (folder / "not-ours" / "one").write_text("")
     _hand_over(folder)
     assert _owner(folder / "theirs") == 4712
-    assert _owner(folder / "engines" / "python") == 0
+    assert _owner(folder / "not-ours" / "one") == 0
+
+
+def test_another_disk_is_not_entered(folder: Path) -> None:
+    (folder / "disk").mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder / "disk"], check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (folder / "disk" / "theirs").write_text("")
+        _hand_over(folder)
+        assert _owner(folder / "disk") == 0
+        assert _owner(folder / "disk" / "theirs") == 0
+    finally:
+        subprocess.run(["umount", folder / "disk"], check=True)
 
 
 def test_a_folder_of_roots_own_is_left_as_it_is(folder: Path) -> None:
@@ -72,3 +91,75 @@ def test_a_folder_of_roots_own_is_left_as_it_is(folder: Path) -> None:
     (folder / "one").write_text("")
     _hand_over(folder)
     assert _owner(folder / "one") == 0
+
+
+# Going on as the owner ---------------------------------------------------------------------------
+
+_WHO = """
+import sys, os, pathlib
+from eiderd.errors import ConfigError
+from eiderd.outside import ownership
+ownership.become_owner(pathlib.Path(sys.argv[1]), groups=lambda: ["daemon", "no-such-group"])
+try:
+    os.setuid(0)
+    print("root again")
+except PermissionError:
+    print(os.getuid(), os.getgid(), os.getgroups())
+"""
+
+
+def _who(folder: Path) -> str:
+    ran = subprocess.run([sys.executable, "-c", _WHO, folder], capture_output=True, check=True)
+    return ran.stdout.decode().strip()
+
+
+def test_root_goes_on_as_the_owner_for_good(folder: Path) -> None:
+    daemon = grp.getgrnam("daemon").gr_gid
+    assert _who(folder) == f"{SERVICE} {SERVICE} [{daemon}, {SERVICE}]"
+
+
+def test_in_a_folder_of_its_own_or_of_nobody_root_stays_root(folder: Path) -> None:
+    assert _who(folder / "missing") == "root again"
+    os.chown(folder, 0, 0)
+    assert _who(folder) == "root again"
+
+
+# What may be run ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def program(folder: Path) -> Path:
+    os.chown(folder, 0, 0)
+    path = folder / "not-ours" / "python"
+    path.write_text("")
+    return path
+
+
+def test_what_is_roots_all_the_way_may_be_run(program: Path) -> None:
+    ownership.ensure_unforgeable(program)
+    ownership.ensure_unforgeable(program.with_name("missing"))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_with_roots_rights_nothing_is_run_that_others_can_replace(
+    program: Path, steps: int
+) -> None:
+    os.chown([program, *program.parents][steps], SERVICE, SERVICE)
+    with pytest.raises(ConfigError, match="can be changed by others"):
+        ownership.ensure_unforgeable(program)
+
+
+def test_nor_what_all_may_write(program: Path) -> None:
+    program.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="can be changed by others"):
+        ownership.ensure_unforgeable(program)
+    program.parent.chmod(0o1777)  # as /tmp: what is root's there stays root's
+    ownership.ensure_unforgeable(program)
+
+
+def test_nor_what_a_link_leads_to(program: Path) -> None:
+    link = program.parents[1] / "python"
+    link.symlink_to(program)
+    os.chown(program, SERVICE, SERVICE)
+    with pytest.raises(ConfigError, match="can be changed by others"):
+        ownership.ensure_unforgeable(link)

@@ -1,0 +1,102 @@
+"""Whether this process may look at what is eiderd's own: what it may not see is not known to be so.
+
+A person without the right is told whose it is. Nobody may conclude from it that there is no backup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import shlex
+import stat
+from typing import TYPE_CHECKING, Final
+
+from eiderd.errors import NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+USER: Final = "eiderd"  # of the service, where a package or `eider setup` made it
+_MAY_LOOK: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def me() -> str:
+    """Return the name of the user that this process runs as."""
+    return _user(os.geteuid())
+
+
+def is_stranger(state: Path) -> bool:
+    """Say whether this is neither root nor the user whose the state folder is."""
+    if os.geteuid() == 0 or me() == USER:
+        return False
+    try:
+        return state.stat().st_uid != os.geteuid()
+    except PermissionError:
+        return True
+    except OSError:  # not made yet
+        return False
+
+
+def ensure_visible(folders: Sequence[Path], *, state: Path, verb: str) -> None:
+    """Raise NotPermitted when this process may not look into one of them. One may be missing.
+
+    `verb` is what was typed, for whoever has to type it with other rights.
+    """
+    for folder in folders:
+        try:
+            os.close(os.open(folder, _MAY_LOOK))
+        except PermissionError as error:
+            refused = _refused(folder, opening=_KEPT)
+            raise (with_sudo(refused, verb) if is_stranger(state) else refused) from error
+        except OSError:
+            continue  # whoever uses it says what is wrong with it
+
+
+def unreadable(configuration: Path) -> NotPermitted:
+    """Return the error of a configuration that this process may not read."""
+    return _refused(configuration, opening=_CONFIGURATION)
+
+
+def with_sudo(refused: NotPermitted, verb: str) -> NotPermitted:
+    """Return the same for a person, whose own rights are not to be widened."""
+    return NotPermitted(refused.message, hint=f"Run: sudo {verb}")
+
+
+_KEPT: Final = "chown {user} {path}"
+_CONFIGURATION: Final = "chgrp {user} {path} && chmod g+r {path}"  # which its rewriting keeps
+_PASSED: Final = "setfacl -m u:{user}:x {path}"
+_OWN: Final = "chmod u+rwX {path}"
+
+
+def _refused(path: Path, *, opening: str) -> NotPermitted:
+    way = [*reversed(path.absolute().parents), path.absolute()]
+    closed = next((one for one in way[:-1] if not os.access(one, os.X_OK)), way[-1])
+    opening = opening if closed == way[-1] else _PASSED
+    readers = ["root"]
+    with contextlib.suppress(OSError):
+        seen = closed.stat()
+        if seen.st_mode & (stat.S_IRGRP | stat.S_IXGRP):
+            readers.insert(0, f"the group {_group(seen.st_gid)}")
+        if seen.st_uid != 0:
+            readers.insert(0, _user(seen.st_uid))
+        opening = _OWN if seen.st_uid == os.geteuid() else opening
+    who = " and ".join(readers) if len(readers) < 3 else f"{readers[0]}, {readers[1]} and root"  # noqa: PLR2004
+    return NotPermitted(
+        f"only {who} may read {closed}",
+        hint=f"Let {me()}: {opening.format(user=me(), path=shlex.quote(str(closed)))}",
+    )
+
+
+def _user(number: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(number).pw_name
+    return str(number)
+
+
+def _group(number: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(number).gr_name
+    return str(number)
