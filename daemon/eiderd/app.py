@@ -26,7 +26,7 @@ from eiderd.maintenance import drill as drilling
 from eiderd.maintenance import rescue as rescuing
 from eiderd.maintenance import restore as restore_app
 from eiderd.model import Job, Level
-from eiderd.outside import clock, duckdb_file, files, filesystem, leftovers, process
+from eiderd.outside import clock, files, filesystem, leftovers, process, ruin
 from eiderd.retention import Rules
 from eiderd.runner import Runner
 from eiderd.schema import app as schema_app
@@ -382,8 +382,7 @@ class App(Kit):
         found: list[str] = []
         path = self.settings.database.path
         try:
-            with files.reading_from(path), os.fdopen(files.open_regular(path), "rb") as file:
-                duckdb_file.read_headers(file.read(duckdb_file.HEADER_BYTES), of=path)
+            ruin.headers(path)
         except EiderError as error:
             found.append(f"database.path: {error.message}")
         for key, folder in (("backup.directory", self.directory), ("service.state", self._state)):
@@ -396,4 +395,4 @@ class App(Kit):
             extras_of(self.settings.backup.include)
         except ConfigError as error:
             found.append(error.message)
-        return found
+        return [*found, *self._missing_unit()]

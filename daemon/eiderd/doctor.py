@@ -20,13 +20,11 @@ if TYPE_CHECKING:
         ApplicationSeen,
         DatabaseSeen,
         EngineSeen,
-        FolderSeen,
         ServiceSeen,
     )
+    from eiderd.setup.sandbox import Lack
 
-_WORLD: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
-_FEW_INODES: Final = 10_000
 _OLDEST_PYTHON: Final = (3, 11)
 
 
@@ -34,18 +32,24 @@ class Mark(enum.StrEnum):
     """How one thing is. The last is the worst."""
 
     WELL = "well"
+    NOTE = "note"  # nothing is wrong, and a person may want to know it
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at. `command` is the remedy, if one is needed."""
+    """One thing that was looked at. `command` is the remedy, if one is needed.
+
+    What only takes up room also says how much, in bytes, and for how long.
+    """
 
     name: str
     mark: Mark
     said: str
     command: str = ""
+    bytes: int | None = None
+    age_seconds: float | None = None
 
 
 def _well(name: str, said: str) -> Check:
@@ -61,7 +65,26 @@ def _problem(name: str, said: str, command: str) -> Check:
 
 
 def is_all_well(checks: Sequence[Check]) -> bool:
-    return bool(checks) and all(check.mark is Mark.WELL for check in checks)
+    return bool(checks) and all(check.mark in {Mark.WELL, Mark.NOTE} for check in checks)
+
+
+def as_typed(checks: Sequence[Check], *, systemd: bool) -> tuple[Check, ...]:
+    """Given what to type on a machine with systemd, return what to type on this one."""
+    if systemd:
+        return tuple(checks)
+    return tuple(dataclasses.replace(one, command=_without(one.command)) for one in checks)
+
+
+def _without(command: str) -> str:
+    match command.split():
+        case ["journalctl", "-u", "eiderd", *_]:
+            return "eider status"
+        case ["systemctl", *_, "eiderd"]:
+            return "eiderd"
+        case ["timedatectl", *_]:
+            return "date"
+        case _:
+            return command
 
 
 def unseen(name: str, *, why: str, command: str) -> Check:
@@ -77,7 +100,7 @@ def of_configuration(path: str | None, *, owner: str, group: str, mode: int) -> 
         return _warning(
             "configuration",
             "there is no file: only defaults and the environment count",
-            "eider config example > /etc/eiderd/eiderd.toml",
+            "sudo eider setup",
         )
     said = f"{path}, of {owner}:{group}, mode {mode:04o}"
     if mode & _OTHERS_WRITE:
@@ -95,7 +118,7 @@ def of_python(version: str) -> Check:
     numbers = tuple(map(int, version.split(".")[:2]))
     if numbers < _OLDEST_PYTHON:
         return _problem(
-            "python", f"Python {version} is too old: 3.11 is needed", "apt-get install python3"
+            "python", f"Python {version} is too old: 3.11 is needed", "python3 --version"
         )
     return _well("python", f"Python {version}")
 
@@ -105,7 +128,7 @@ def of_tools(missing: Sequence[str]) -> Check:
         return _problem(
             "tools",
             f"{', '.join(missing)} missing: no child process can be started",
-            "apt-get install util-linux coreutils",
+            "apt-get install util-linux coreutils (or dnf)",
         )
     return _well("tools", "setpriv, prlimit and ionice are there")
 
@@ -140,7 +163,15 @@ def of_service(*, running: bool, address: str, seen: ServiceSeen) -> Check:
 def of_journal(trouble: str, *, command: str, runs: int) -> Check:
     if trouble:
         return _problem("journal", f"it cannot be read: {trouble}", command)
-    return _well("journal", f"it is readable, {many(runs, 'run')} recorded")
+    return _well("journal", f"it is readable, with {many(runs, 'run') if runs else 'no run yet'}")
+
+
+def of_sandbox(lacks: Sequence[Lack]) -> Iterator[Check]:
+    """Return what the units in force keep from the service, as the configuration needs it."""
+    for lack in lacks:
+        yield _problem("sandbox", lack.said, lack.command)
+    if not lacks:
+        yield _well("sandbox", "it lets through all that the configuration names")
 
 
 # The database -----------------------------------------------------------------------------------
@@ -148,7 +179,8 @@ def of_journal(trouble: str, *, command: str, runs: int) -> Check:
 
 def of_database(path: str, seen: DatabaseSeen) -> Iterator[Check]:
     if seen.problem:
-        yield _problem("database", seen.problem, seen.hint)
+        # While an exchange has not ended there may be none: to make a new one would be wrong.
+        yield _problem("database", seen.problem, seen.to_end or seen.hint)
     else:
         what = ", encrypted: no engine can prove its backups" if seen.encrypted else ""
         maker = seen.engine.removeprefix("v") or "?"
@@ -163,20 +195,9 @@ def of_database(path: str, seen: DatabaseSeen) -> Iterator[Check]:
     if seen.unfinished:
         yield _problem(
             "exchange",
-            f"this did not end: {seen.unfinished}; the next restore finishes or undoes it first",
-            "eider restore --dry-run",
+            f"this did not end: {seen.unfinished}; the same verb again finishes or undoes it first",
+            seen.to_end,
         )
-    if seen.aside:
-        size = sum(size for _path, size in seen.aside)
-        names = " ".join(shlex.quote(path) for path, _size in seen.aside[:5])
-        yield _warning(
-            "set aside",
-            f"{many(len(seen.aside), 'database')} set aside, {decimal(size)}; "
-            "eiderd never removes one",
-            f"ls -l {names}",
-        )
-    else:
-        yield _well("set aside", "nothing is set aside")
 
 
 def _of_logs(seen: DatabaseSeen) -> Check:
@@ -205,6 +226,7 @@ def of_application(seen: ApplicationSeen) -> Check:
     if seen.health is not None and seen.health.well:
         return _well("application", f"{seen.name} is {seen.state} and well: {seen.health.why}")
     why = f", and not well: {plain(seen.health.why)}" if seen.health else ""
+    why = f": {plain(seen.why)}" if seen.why else why
     return _warning("application", f"{seen.name} is {seen.state}{why}", seen.to_see_why)
 
 
@@ -212,51 +234,7 @@ def of_no_application() -> Check:
     return _well("application", "eiderd looks after its database alone (application.kind)")
 
 
-# Folders ----------------------------------------------------------------------------------------
-
-
-def of_folder(
-    name: str, path: str, seen: FolderSeen, *, user: str, database_device: int, busy: bool
-) -> Iterator[Check]:
-    shown = shlex.quote(path)
-    if not seen.is_folder:
-        yield _problem(name, f"{path} is no folder", f"ls -ld {shown}")
-        return
-    if not seen.writable:
-        where = path if seen.exists else f"the folder in which {path} will be made"
-        yield _problem(
-            name,
-            f"{user} cannot write in {where}",
-            f"install -d -m 0700 -o {shlex.quote(user)} {shown}",
-        )
-    elif seen.exists and seen.mode & _WORLD:
-        yield _warning(
-            name,
-            f"{path} is open to others than its owner, {seen.owner} (mode {seen.mode:04o})",
-            f"chmod 0700 {shown}",
-        )
-    else:
-        there = f"of {seen.owner}, mode {seen.mode:04o}" if seen.exists else "will be made"
-        yield _well(
-            name, f"{path}, {there}, {decimal(seen.free_bytes)} free ({seen.filesystem or '?'})"
-        )
-    if name == "backups" and database_device and seen.device == database_device:
-        yield _warning(
-            "same disk",
-            "backups stand on the disk of the database: whatever loses it loses both",
-            f"rsync -a {shown}/ OTHER-MACHINE:backups/",
-        )
-    if seen.total_inodes and seen.free_inodes < _FEW_INODES:
-        yield _warning(
-            f"{name} inodes", f"only {many(seen.free_inodes, 'inode')} free", f"df -i {shown}"
-        )
-    if seen.leftovers and not busy:
-        yield _warning(
-            f"{name} leftovers",
-            f"a run that did not end left {', '.join(seen.leftovers[:5])}"
-            + (f" and {len(seen.leftovers) - 5} more" if len(seen.leftovers) > 5 else ""),  # noqa: PLR2004
-            "eider prune",
-        )
+# Room -------------------------------------------------------------------------------------------
 
 
 def of_room(refused: str, *, command: str, needed: int) -> Check:
@@ -275,7 +253,7 @@ def of_engines(seen: Sequence[EngineSeen], *, application: str | None) -> Iterat
             yield _problem(
                 "engine",
                 f"DuckDB {one.version or '?'} ({what}) does not work: {one.problem}",
-                "pip install --force-reinstall duckdb"
+                "apt-get install --reinstall eiderd, dnf reinstall eiderd or pipx reinstall eiderd"
                 if one.bundled
                 else f"eider engine add {one.version}",
             )
@@ -295,8 +273,9 @@ def of_engines(seen: Sequence[EngineSeen], *, application: str | None) -> Iterat
         yield _well("application's engine", said)
     proving = works.get(wanted) or next((one for one in works.values() if one.bundled), None)
     if proving and proving.spatial is not None:
-        has = "is installed" if proving.spatial else "is not installed; only RTREE indexes need it"
-        yield _well("spatial", f"{has}, for DuckDB {proving.version}")
+        has = "installed" if proving.spatial else "not installed"
+        why = "" if proving.spatial else "; only RTREE indexes need it"
+        yield _well("spatial", f"it is {has} for DuckDB {proving.version}{why}")
 
 
 # What there is to restore -----------------------------------------------------------------------
@@ -308,8 +287,11 @@ def of_backups(
     fresh_seconds: float,
     newest: str,
     rules: Mapping[str, object],
+    known: bool = True,
 ) -> Iterator[Check]:
-    if age_seconds is None:
+    if not known:
+        yield _problem("backup", "which backups there are is not known", "eider list")
+    elif age_seconds is None:
         yield _problem("backup", "there is no verified backup", "eider backup")
     elif age_seconds > fresh_seconds:
         said = f"the newest verified one, {newest}, is {spoken(age_seconds)} old"

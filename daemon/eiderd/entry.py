@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 import traceback
 from typing import TextIO
@@ -11,7 +12,7 @@ from typing import TextIO
 import typer
 
 from eiderd.cli import cli, session, terminal
-from eiderd.errors import Bug, ConfigError, EiderError, ExitCode, Interrupted
+from eiderd.errors import Bug, ConfigError, EiderError, ExitCode, Interrupted, NotPermitted
 from eiderd.outside import signals
 
 _SIGPIPE = 128 + 13  # as shells say it of a command whose reader went away
@@ -32,6 +33,7 @@ def run() -> None:
 def main(words: list[str] | None = None) -> int:
     """Run `eider` with these words (those of the command line) and return its exit code."""
     words = sys.argv[1:] if words is None else words
+    session.typed = shlex.join(("eider", *words))
     code: int = ExitCode.DONE
     try:
         code, failure = _attempt(words)
@@ -62,6 +64,11 @@ def _attempt(words: list[str]) -> tuple[int, EiderError | None]:
         raise  # shell completion has said what it had to say
     except terminal.Unread:
         raise
+    except PermissionError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        hint = f"Run: sudo {session.typed}" if os.geteuid() else "See whose it is: ls -ld"
+        refused = NotPermitted(f"this user may not use {what}", hint=hint)
+        return refused.exit_code, refused
     except Exception as error:  # noqa: BLE001  (what else it is, is a bug, and is reported as one)
         return ExitCode.BUG, _bug(error)
     # Typer makes an exit of the KeyboardInterrupt that Python's own handler raises.
@@ -74,13 +81,10 @@ def _interrupted(signal: str) -> Interrupted:
     )
 
 
-def _usage(error: typer.TyperException) -> ConfigError | None:
-    said = error.format_message()
-    if not said:  # no verb at all: the help was the message
-        return None
+def _usage(error: typer.TyperException) -> ConfigError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "eider"
-    return ConfigError(said, hint=f"See: {command} --help")
+    return ConfigError(error.format_message(), hint=f"See: {command} --help")
 
 
 def _bug(error: Exception) -> Bug:

@@ -88,6 +88,10 @@ class StoreUnavailable(ConfigError):
     retry = True
 
 
+class NotPermitted(ConfigError):
+    """This process may not look: nothing is known of what is there, nor that nothing is."""
+
+
 class NoSuchBackup(EiderError):
     """The catalog does not know the backup that was named."""
 
@@ -124,6 +128,10 @@ class SourceUnavailable(EiderError):
     exit_code = ExitCode.SOURCE_UNAVAILABLE
     fault = Fault.ENVIRONMENT
     retry = True
+
+
+class NotADatabase(SourceUnavailable):
+    """The file is there and was read, and what was read is not the beginning of a database."""
 
 
 class NotConverged(SourceUnavailable):
@@ -180,11 +188,13 @@ KINDS: dict[str, type[EiderError]] = {
     for kind in (
         ConfigError,
         StoreUnavailable,
+        NotPermitted,
         NoSuchBackup,
         Busy,
         VerificationFailed,
         NoSpace,
         SourceUnavailable,
+        NotADatabase,
         NotConverged,
         ApplicationFailed,
         BrokerUnavailable,

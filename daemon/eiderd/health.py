@@ -76,6 +76,8 @@ class Kind(enum.StrEnum):
     NATS_REDELIVERED = "nats_redelivered"
     STREAM_NOT_IN_BACKUP = "stream_not_in_backup"  # the newest one had to do without it
     NATS_STALLED = "nats_stalled"  # a consumer acknowledges nothing
+    NATS_REPLACE_UNFINISHED = "nats_replace_unfinished"  # of a stream: the old one is set aside
+    NOT_A_DATABASE = "not_a_database"  # the file was overwritten or cut off, or is another one
     EXCHANGE_UNFINISHED = "exchange_unfinished"  # a restore or compaction died in the middle
     CLOCK_JUMPED = "clock_jumped"
     CONFIG_REFUSED = "config_refused"

@@ -17,6 +17,7 @@ from eiderd.jobs import verify as verify_job
 from eiderd.model import State
 from eiderd.outside import archive, copier, duckdb_file, engine, files, filesystem, swap
 from eiderd.outside.application import MOST_FROZEN_SECONDS, application_of, hold
+from eiderd.outside.application.unit import Unit
 from eiderd.words import plain
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Kit:
 
     def _refuse_half_a_database(self) -> None:
         """Raise SourceUnavailable while the files of the database are exchanged only in part."""
-        begun = swap.unfinished(self.settings.database.path)
+        begun = swap.unfinished(self.settings.database.path, state=self._state)
         if begun and not swap.is_whole(begun):
             raise SourceUnavailable(
                 f"a {begun.kind} of the database ({plain(begun.what)}) did not end: what stands "
@@ -129,6 +130,14 @@ class Kit:
     def application(self) -> Application:
         """Return the application that the settings describe."""
         return application_of(**self._application_words())
+
+    def _missing_unit(self) -> list[str]:
+        """Return what is wrong with application.unit, if systemd says that there is none."""
+        if self.settings.application.kind == "systemd":
+            application = self.application()
+            if isinstance(application, Unit) and application.is_missing():
+                return [f"application.unit: there is no {application.name()}"]
+        return []
 
     def _application_words(self) -> dict[str, Any]:
         wanted = self.settings.application

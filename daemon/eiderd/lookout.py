@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 from eiderd import catalog, retention, self_findings
 from eiderd.app import App
 from eiderd.board import Board, Stock
+from eiderd.broker import unfinished
 from eiderd.broker.watch import NatsWatch
-from eiderd.errors import Bug, EiderError
+from eiderd.errors import Bug, EiderError, SourceUnavailable
 from eiderd.frame import frame_of
 from eiderd.growth import Samples
 from eiderd.healer import Healer
 from eiderd.health import Finding, Kind, Severity
 from eiderd.jobs import ballast as ballast_job
 from eiderd.model import Ending, Job, Outcome
-from eiderd.outside import clock, filesystem, swap
+from eiderd.outside import clock, filesystem, ruin, swap
 from eiderd.outside.application import looking
 from eiderd.schema.watch import SchemaWatch
 from eiderd.status import Place, Service
@@ -51,6 +52,7 @@ class Lookout:
         self._saved_at: datetime.datetime | None = None
         self._recorded_of = ""
         self._unfinished: tuple[Finding, ...] = ()
+        self._is_suspect = False if board.records else None
         self._known = application.FIRST_OF_MANY if board.records else application.NOTHING
 
     def look(self, job: Job, *, at: datetime.datetime) -> tuple[Finding, ...]:
@@ -170,13 +172,25 @@ class Lookout:
         return found
 
     def _exchange(self, _at: datetime.datetime) -> tuple[Finding, ...]:
+        settings = self.app.settings
         if database := self._live():
-            self._unfinished = exchange.run(
-                look=lambda: swap.unfinished(database),
-                is_whole=swap.is_whole,
-                is_at_work=lambda: any(run.job in _STOPS_IT for run in self.app.journal.running()),
-            )
-        return self._unfinished  # of a disk that gives no answer, what was known
+            try:
+                self._unfinished = exchange.run(
+                    look=lambda: swap.unfinished(database, state=settings.service.state),
+                    is_whole=swap.is_whole,
+                    is_at_work=self._is_exchanging,
+                )
+            except SourceUnavailable as error:  # the streams are looked at all the same
+                self._unfinished = (blind(Job.EXCHANGE, error),)
+            if not self._unfinished and not self._is_exchanging():
+                self._unfinished, self._is_suspect = exchange.ruined(
+                    look=lambda: ruin.headers(database), suspected=self._is_suspect
+                )
+        streams = unfinished.look(settings, journal=self.app.journal)
+        return (*self._unfinished, *streams)  # of a disk that gives no answer, what was known
+
+    def _is_exchanging(self) -> bool:
+        return any(run.job in _STOPS_IT for run in self.app.journal.running())
 
     def _is_stopped_by(self, job: Job) -> bool:
         allowed = self.app.settings.application.allow_stop

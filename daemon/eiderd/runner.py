@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+# Of the service and its unit, while `eider` holds the store; the limit of a run allows for it.
+LONG_PATIENCE_SECONDS: Final = 3600.0
+
 _BUSY: Final = "Wait for it to end, or see who it is: fuser -v {}"
 
 

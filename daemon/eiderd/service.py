@@ -28,14 +28,14 @@ from eiderd.frame import frame_of
 from eiderd.lookout import Lookout
 from eiderd.maintenance import maintain
 from eiderd.maintenance.maintain import Task
-from eiderd.outside import clock, files, process, systemd
+from eiderd.outside import clock, files, first_process, process, systemd
 from eiderd.outside.inbox import Inbox
 from eiderd.outside.web import Web
 from eiderd.rounds import Rounds
+from eiderd.runner import LONG_PATIENCE_SECONDS
 from eiderd.schedule import Lane
 from eiderd.status import Service as State
 from eiderd.web import server
-from eiderd.words import plain
 
 if TYPE_CHECKING:
     from eiderd.config import Settings
@@ -49,7 +49,6 @@ _STUCK_SECONDS: Final = 600.0  # beyond its limit; then only a new process helps
 _FIRST_LOOK_SECONDS: Final = 10.0
 _END_SECONDS: Final = 8.0
 _POLL_SECONDS: Final = 0.01
-_PATIENCE_SECONDS: Final = 3600.0  # while `eider` holds the store; the limit of a run allows for it
 _FIXED: Final = ("service", "server")  # sections that only a restart changes
 
 
@@ -140,7 +139,7 @@ class Service:
         return App(
             settings,
             journal=self._journal,
-            patience_seconds=_PATIENCE_SECONDS,
+            patience_seconds=LONG_PATIENCE_SECONDS,
             is_ending=lambda: self._ending,
         )
 
@@ -294,14 +293,14 @@ def run() -> None:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"eiderd {__version__}")
     words = parser.parse_args()
+    first_process.give_way()
     try:
         if words.maintain:
             code = maintain.run(words.config, words.maintain)
         else:
             code = Service(words.config).run()
     except EiderError as error:
-        message = "\n".join(map(plain, error.message.split("\n")))
-        sys.stderr.write(f"eiderd: {message}\n  hint: {plain(error.hint)}\n")
+        log.complain(error)
         code = error.exit_code
     sys.stderr.flush()
     # A thread that hangs on a dead disk must not keep the process: what had to be put away, was.

@@ -147,6 +147,12 @@ class Status:
         return newest_verified(self.backups)
 
     @property
+    def is_blind(self) -> bool:
+        """Whether nobody could look which backups there are: that none is seen means nothing."""
+        blind = (health.Kind.WATCHER_FAILED, str(Job.FRESHNESS))
+        return not self.backups and any(found.name == blind for found in self.findings)
+
+    @property
     def age_seconds(self) -> float | None:
         """How old the newest verified backup is; None when there is none."""
         newest = self.newest_verified

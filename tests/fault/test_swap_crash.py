@@ -297,7 +297,7 @@ def problem(case: Case, disk: Disk) -> str:
 
 
 def settled(case: Case, database: Path, moves: Moves) -> Settled | None:
-    plan = swap.unfinished(database)
+    plan = swap.unfinished(database, state=database.parent)
     if plan is None:
         return None
     work = swap.Swap(database, plan, moves=moves)

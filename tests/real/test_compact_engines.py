@@ -167,6 +167,31 @@ def test_every_object_and_every_row_is_there(
     assert len(is_["comments"]) == 9 + 1, "and none"
 
 
+@pytest.mark.parametrize("name", ["memory.duckdb", "Memory.db", "temp.duckdb", "eider_new.duckdb"])
+@pytest.mark.parametrize("version", ["1.4.3", "1.5.6", "2.0.0"])
+def test_a_file_that_is_called_as_an_engine_calls_its_own_database(
+    engines: Engines, tmp_path: Path, version: str, name: str
+) -> None:
+    """What the file holds may be spelt with its name, so it is attached under no other."""
+    python = engines(version)
+    database = tmp_path / name
+    _run(python, OBJECTS, "make", database)
+    code = (
+        "import duckdb, sys; run = duckdb.connect(sys.argv[1]).execute;"
+        "[(itself,)] = run('SELECT current_database()').fetchall();"
+        "run(f'CREATE MACRO parents() AS (SELECT count(*) FROM {itself}.main.parent)');"
+        "run(f'CREATE VIEW of_itself AS SELECT {itself}.main.parents() AS number');"
+        "run('CHECKPOINT')"
+    )
+    _run(python, "-c", code, database)
+    ask = "import duckdb, sys; run = duckdb.connect(sys.argv[1], read_only=True).execute;"
+    ask += "print(run('SELECT * FROM of_itself').fetchall())"
+    bench = Bench(database, python)
+    assert bench.copied().rows
+    assert _run(python, "-c", ask, bench.to) == _run(python, "-c", ask, database)
+    assert _used(python, database) == _used(python, bench.to)
+
+
 @pytest.mark.parametrize("version", ["1.4.3", "2.0.0"])
 def test_204_columns_and_134_indexes(
     engines: Engines, tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch

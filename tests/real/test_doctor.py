@@ -12,7 +12,7 @@ import pytest
 
 from eiderd import config, doctor, examination
 from eiderd.outside import clock, looks
-from tests.helpers import Place, given_place, is_root
+from tests.helpers import SECONDS, Place, given_place, is_root
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
 
@@ -179,3 +179,34 @@ def test_a_hostile_name_does_not_steer_the_terminal(tmp_path: Path) -> None:
     ran.good_manners()
     assert "\u202e" not in ran.stdout
     assert os.linesep in ran.stdout
+
+
+def test_what_it_tells_to_remove_is_removed_by_what_it_says(tmp_path: Path) -> None:
+    place = given_place(tmp_path / "it's here")
+    place.backup()
+    before = _state_of(tmp_path)
+    for folder in (
+        place.backups / "quarantine" / "20260101-000000",
+        place.state / "rescued" / "20260101-000000",
+        place.state / "streams-set-aside" / "EVENTS-20260101-000000",
+    ):
+        folder.mkdir(parents=True)
+        (folder / "kept").write_bytes(bytes(1_000_000))
+        os.utime(folder, (1_000_000_000, 1_000_000_000))
+    aside = place.database.with_name(f"{place.database.name}.before-compact-20260101-000000")
+    for suffix in ("", ".wal", ".other.wal"):
+        aside.with_name(aside.name + suffix).write_bytes(bytes(2_000_000))
+    ran = place.eider("doctor", "--json")
+    notes = [check for check in ran.json["checks"] if check["mark"] == "note"]
+    assert [(note["name"], note["bytes"] // 1_000_000) for note in notes] == [
+        ("set aside", 6),
+        ("rescued", 1),
+        ("stream set aside", 1),
+        ("quarantine", 1),
+    ]
+    assert all(note["age_seconds"] > 86_400 for note in notes)
+    for note in notes:
+        subprocess.run(["sh", "-c", note["command"]], check=True, timeout=SECONDS)
+    made = {str(path) for path in tmp_path.rglob("*")} - set(before)
+    assert {Path(path).name for path in made} == {"quarantine", "rescued", "streams-set-aside"}
+    assert not place.wal.exists() or str(place.wal) in before

@@ -75,7 +75,9 @@ def test_half_an_exchange_is_seen_everywhere_and_not_backed_up(tmp_path: Path) -
         assert "runbook/exchange_unfinished" in service.get("/")[1]
         assert "there may be no database now" in place.eider("status").stdout
         doctor = {one["name"]: one for one in place.eider("doctor", "--json").json["checks"]}
-        assert doctor["exchange"]["mark"] == "problem"
+        for name in ("exchange", "database"):
+            assert doctor[name]["mark"] == "problem"
+            assert doctor[name]["command"] == "eider restore --dry-run"
         ran = place.eider("restore", "--yes", "--json").good_manners()
         assert ran.code == 0, ran
         assert ran.json["restored"]["settled"] is True

@@ -39,6 +39,13 @@ def _until(service: Running, condition: Callable[[], bool], *, what: str) -> Non
     service.until(condition, seconds=60, what=what)
 
 
+def _given_a_wal_that_is_none(place: Place) -> Path:
+    """Every backup fails for as long as it is there; nothing says that the database is ruined."""
+    folder = place.database.with_name(f"{place.database.name}.wal")
+    folder.mkdir()
+    return folder
+
+
 def _let_it_look(service: Running, times: int) -> None:
     before = service.metrics()[LOOKS]
     service.until(lambda: service.metrics()[LOOKS] >= before + times, what=f"{times} looks")
@@ -93,8 +100,7 @@ def test_a_corrupt_archive_is_moved_aside_and_a_new_backup_taken(place: Place) -
 def test_a_backup_that_fails_is_tried_again_and_less_often_until_it_works(place: Place) -> None:
     with _healing(place, heal__tries=5) as service:
         _until_backed_up(service)
-        good = place.database.read_bytes()
-        place.database.write_bytes(b"no database" * 100)
+        wal = _given_a_wal_that_is_none(place)
         assert place.eider("backup").code == 14
         _until(service, lambda: _tried(service, "backup", "failed") >= 2, what="two tries")
         first, second = sorted(_explained(place)["attempts"], key=lambda one: one["at"])[:2]
@@ -103,7 +109,7 @@ def test_a_backup_that_fails_is_tried_again_and_less_often_until_it_works(place:
         for one in cooling:
             assert one["next_at"]
             assert one["command"] == "eider backup"
-        place.database.write_bytes(good)
+        wal.rmdir()
         _until_backed_up(service, 2)
         _until(service, lambda: "job_failed" not in service.kinds(), what="clear")
         assert _tried(service, "backup") == 1
@@ -131,8 +137,7 @@ def _said(place: Place, words: str) -> bool:
 def test_what_does_not_help_is_given_up_for_good_also_after_a_restart(place: Place) -> None:
     with _healing(place, heal__tries=2, heal__cooldown="50ms") as service:
         _until_backed_up(service)
-        good = place.database.read_bytes()
-        place.database.write_bytes(b"no database" * 100)
+        wal = _given_a_wal_that_is_none(place)
         assert place.eider("backup").code == 14
         _until(service, lambda: "healing_stopped" in service.kinds(), what="given up")
         assert _tried(service, "backup", "failed") == 2
@@ -145,7 +150,7 @@ def test_what_does_not_help_is_given_up_for_good_also_after_a_restart(place: Pla
         found = next(one for one in service.ready()["findings"] if one["kind"] == "healing_stopped")
         assert found["command"] == "eider backup"
         assert service.metrics()['eider_heal_stopped{action="backup"}'] == 1
-        place.database.write_bytes(good)
+        wal.rmdir()
         assert place.eider("backup").code == 0  # a person does it
         _until(service, lambda: "healing_stopped" not in service.kinds(), what="over")
         assert service.metrics()['eider_heal_stopped{action="backup"}'] == 0

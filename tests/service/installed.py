@@ -20,6 +20,7 @@ PYTHON: Final = "/usr/lib/eiderd/bin/python3"
 DATABASE: Final = "/var/lib/app/app.duckdb"
 BUSY: Final = "/run/app/busy"
 BACKUPS: Final = "/var/lib/eiderd/backups"
+ALSO: Final = ("rpm", "pipx")  # one tree for all tests that want more than the rest
 _APPLICATION: Final = Path(__file__).with_name("application.py")
 _UNITS: Final = Path(__file__).parents[2] / "systemd"
 
@@ -116,6 +117,21 @@ class Machine(Box):
     def backups(self) -> dict[str, str]:
         return {one["id"]: one["state"] for one in self.eider("list")}
 
+    def begin_maintenance(self) -> None:
+        """Let the unit that restores be at work, as long as until `end_maintenance`."""
+        self.write(
+            "/run/systemd/system/eiderd-maintain@restore.service.d/slow.conf",
+            "[Service]\nExecStart=\nExecStart=sleep 300\n",
+        )
+        self.do("systemctl", "daemon-reload")
+        self.do("systemctl", "start", "--no-block", "eiderd-maintain@restore")
+        self.await_show("eiderd-maintain@restore", "ActiveState", "activating")
+
+    def end_maintenance(self) -> None:
+        self.run("systemctl", "stop", "eiderd-maintain@restore")
+        self.do("rm", "-r", "/run/systemd/system/eiderd-maintain@restore.service.d")
+        self.do("systemctl", "daemon-reload")
+
     def files_of_others(self) -> str:
         """Return what in eiderd's folder is not eiderd's."""
         return self.do("find", "/var/lib/eiderd", "!", "-user", "eiderd")
@@ -147,9 +163,10 @@ class Machine(Box):
             "/etc/polkit-1/rules.d/50-eiderd-application.rules",
             rule.replace("@UNIT@", json.dumps("app.service")),
         )
+        # heal.restore is for the unit alone: the service would bring back what a test breaks.
         self.write(
             "/etc/systemd/system/eiderd-maintain@.service.d/data.conf",
-            f"[Service]\nReadWritePaths={folder}\n",
+            f"[Service]\nReadWritePaths={folder}\nEnvironment=EIDER_HEAL__RESTORE=true\n",
         )
         self.write("/etc/systemd/system/eiderd.service.d/haste.conf", _HASTE)
         self.write("/etc/credstore/eiderd.basic-auth", "user:pass\n", mode="600")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eiderd import doctor
+from eiderd import doctor, own_folders
 from eiderd.doctor import Check, Mark
 from eiderd.evidence import (
     ApplicationSeen,
@@ -21,6 +21,7 @@ from eiderd.evidence import (
     ServiceSeen,
 )
 from eiderd.health import Finding, Kind, Severity
+from eiderd.setup.sandbox import Lack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,11 +45,18 @@ def _of_database(**changes: object) -> dict[str, Check]:
 
 
 def _of_folder(
-    name: str = "backups", *, device: int = 1, busy: bool = False, **changes: object
+    name: str = "backups",
+    *,
+    user: str = "eiderd",
+    device: int = 1,
+    busy: bool = False,
+    **changes: object,
 ) -> dict[str, Check]:
     seen = dataclasses.replace(FOLDER, **changes)  # type: ignore[arg-type]
     return _named(
-        doctor.of_folder(name, "/b", seen, user="eiderd", database_device=device, busy=busy)
+        own_folders.of_folder(
+            name, "/b", seen, user=user, keeper="eiderd", database_device=device, busy=busy
+        )
     )
 
 
@@ -67,6 +75,11 @@ def test_what_is_well_is_said_without_a_command() -> None:
     assert _bad(_of_database()) == set()
     assert _bad(_of_folder()) == set()
     assert _of_database()["lock"].said == "held by app (PID 7, user app)"
+
+
+def test_a_note_is_well_enough() -> None:
+    note = Check(name="rescued", mark=Mark.NOTE, said="a folder", command="rm -r -- /x")
+    assert doctor.is_all_well((doctor.of_python("3.12.1"), note))
 
 
 def test_nothing_looked_at_is_not_well() -> None:
@@ -95,17 +108,16 @@ def test_a_second_log_is_a_warning_when_no_checkpoint_can_be_running(
 
 
 def test_a_restore_that_did_not_end_is_a_problem() -> None:
-    check = _of_database(unfinished="restore (backup 7)")["exchange"]
-    assert check.mark is Mark.PROBLEM
+    to_end = "eider compact --dry-run"
+    check = _of_database(unfinished="compact (backup 7)", to_end=to_end)["exchange"]
+    assert (check.mark, check.command) == (Mark.PROBLEM, to_end)
     assert "backup 7" in check.said
 
 
-def test_what_is_set_aside_is_counted() -> None:
-    check = _of_database(aside=(("/data/x before", 10**9), ("/data/y", 10**9)))["set aside"]
-    assert check.mark is Mark.WARNING
-    assert "2 databases" in check.said
-    assert "2.0 GB" in check.said
-    assert "'/data/x before'" in check.command
+def test_where_an_exchange_did_not_end_nobody_is_told_to_make_a_new_database() -> None:
+    gone = {"problem": "there is no database", "hint": "start the application once"}
+    checks = _of_database(**gone, unfinished="compact (x)", to_end="eider compact --dry-run")
+    assert checks["database"].command == "eider compact --dry-run"
 
 
 def test_backups_on_the_disk_of_the_database_are_a_warning_and_the_state_is_not() -> None:
@@ -124,6 +136,32 @@ def test_backups_on_the_disk_of_the_database_are_a_warning_and_the_state_is_not(
 )
 def test_a_folder_must_be_ours_and_private(changes: dict[str, object], mark: Mark) -> None:
     assert _of_folder(**changes)["backups"].mark is mark  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("user", "changes", "command"),
+    [
+        ("eiderd", {"exists": False}, "install -d -m 0700 -o eiderd /b"),
+        ("eiderd", {"owner": "root"}, "chown eiderd /b"),
+        ("eiderd", {}, "chmod u+rwx /b"),
+        ("eiderd", {"read_only": True}, "findmnt -T /b"),
+        ("app", {}, "sudo eider doctor"),
+        ("app", {"exists": False}, "sudo eider doctor"),
+    ],
+)
+def test_a_folder_is_opened_to_nobody_but_the_user_whose_it_is(
+    user: str, changes: dict[str, object], command: str
+) -> None:
+    check = _of_folder(user=user, writable=False, **changes)["backups"]  # type: ignore[arg-type]
+    assert check.command == command
+
+
+def test_what_could_not_be_looked_at_is_not_none() -> None:
+    (check,) = doctor.of_backups(
+        age_seconds=None, fresh_seconds=1.0, newest="", rules={}, known=False
+    )
+    assert "not known" in check.said
+    assert "no verified backup" not in check.said
 
 
 def test_few_inodes_are_a_warning_and_none_counted_is_not() -> None:
@@ -205,6 +243,16 @@ def test_the_newest_verified_backup_must_be_there_and_fresh(age: float | None, b
     assert named["retention"].said == "daily 7"
 
 
+def test_what_the_sandbox_forbids_is_a_problem_each() -> None:
+    lacks = [Lack(said="no way to 10.9.8.7"), Lack(said="no name", command="getent ahosts nats")]
+    checks = list(doctor.of_sandbox(lacks))
+    assert [(check.mark, check.command) for check in checks] == [
+        (Mark.PROBLEM, "eider setup"),
+        (Mark.PROBLEM, "getent ahosts nats"),
+    ]
+    assert [check.mark for check in doctor.of_sandbox(())] == [Mark.WELL]
+
+
 def test_an_application_that_is_ill_is_a_warning() -> None:
     seen = ApplicationSeen(
         name="unit x", state=ApplicationState.RUNNING, to_see_why="see", to_thaw="thaw"
@@ -231,3 +279,20 @@ def test_no_finding_is_called_well(kind: Kind, severity: Severity) -> None:
     for check in doctor.of_findings([found]):
         assert check.mark is not Mark.WELL
         assert check.command == "c"
+
+
+@pytest.mark.parametrize(
+    ("command", "typed"),
+    [
+        ("systemctl enable --now eiderd", "eiderd"),
+        ("journalctl -u eiderd -g backup", "eider status"),
+        ("timedatectl set-ntp true", "date"),
+        ("systemctl status app.service", "systemctl status app.service"),
+        ("eider backup", "eider backup"),
+        ("", ""),
+    ],
+)
+def test_without_systemd_nothing_of_systemd_is_to_be_typed(command: str, typed: str) -> None:
+    check = doctor.Check(name="x", mark=Mark.WARNING, said="y", command=command)
+    assert doctor.as_typed([check], systemd=False) == (dataclasses.replace(check, command=typed),)
+    assert doctor.as_typed([check], systemd=True) == (check,)

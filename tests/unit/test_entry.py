@@ -81,6 +81,18 @@ def test_a_bug_is_one_document(
 
 
 @pytest.mark.usefixtures("given_settings")
+def test_what_this_user_may_not_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _failing(monkeypatch, PermissionError(13, "Permission denied", "/var/lib/x"))
+    assert entry.main(["list"]) == ExitCode.USAGE
+    _out, err = capsys.readouterr()
+    assert "this user may not use /var/lib/x: Permission denied" in err
+    assert "report" not in err
+    assert "a bug" not in err
+
+
+@pytest.mark.usefixtures("given_settings")
 def test_debugging_a_bug_shows_where(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -260,7 +260,7 @@ def test_an_exchange_that_a_later_version_began_is_not_ended(
     path.chmod(0o600)
     before = {one: one.read_bytes() for one in tmp_path.iterdir()}
     with pytest.raises(StoreUnavailable, match=said):
-        swap.unfinished(database)
+        swap.unfinished(database, state=tmp_path)
     assert {one: one.read_bytes() for one in tmp_path.iterdir()} == before
 
 
@@ -270,4 +270,4 @@ def test_an_exchange_that_the_version_before_began_is_read(tmp_path: Path) -> No
     old.pop("format")
     path.write_text(json.dumps(old))
     path.chmod(0o600)
-    assert swap.unfinished(tmp_path / "app.duckdb") == PLAN
+    assert swap.unfinished(tmp_path / "app.duckdb", state=tmp_path) == PLAN

@@ -10,8 +10,9 @@ import pytest
 from eiderd import config
 from eiderd.app import App
 from eiderd.board import Board
+from eiderd.errors import SourceUnavailable
 from eiderd.frame import frame_of
-from eiderd.health import Kind
+from eiderd.health import Finding, Kind, Severity
 from eiderd.lookout import Lookout
 from eiderd.model import Job
 from tests.helpers import Place
@@ -42,13 +43,13 @@ class _Watched:
         self.app = App(loaded)
         frame = frame_of(loaded, zone=datetime.UTC, at=NOW)
         self.board = Board(frame=frame, journal=self.app.journal, records=records)
-        self._lookout = Lookout(app=self.app, board=self.board)
+        self.lookout = Lookout(app=self.app, board=self.board)
         self._at = NOW
 
     def look(self) -> set[Kind]:
         """Look once more, a minute later."""
         self._at += MINUTE
-        return {found.kind for found in self._lookout.look(Job.APPLICATION, at=self._at)}
+        return {found.kind for found in self.lookout.look(Job.APPLICATION, at=self._at)}
 
 
 def test_an_application_that_failed_is_found_at_the_second_look_and_over_at_the_next(
@@ -95,3 +96,27 @@ def test_of_an_application_that_nobody_described_nothing_is_asked(tmp_path: Path
     assert watched.look() == set()
     assert not watched.asked.exists()
     assert watched.board.status(at=NOW).application is None
+
+
+# A folder that eiderd may not enter --------------------------------------------------------------
+
+
+def test_a_shut_folder_is_what_is_told_and_not_an_exchange_that_did_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hint = "Let it: setfacl -m u:eiderd:rx /data"
+    shut = SourceUnavailable("eiderd may not enter /data", hint=hint)
+    streams = Finding(
+        kind=Kind.NATS_REPLACE_UNFINISHED, severity=Severity.CRITICAL, message="x", command="x"
+    )
+
+    def unfinished(_database: Path, **_words: object) -> None:
+        raise shut
+
+    watched = _Watched(tmp_path)
+    monkeypatch.setattr("eiderd.lookout.swap.unfinished", unfinished)
+    monkeypatch.setattr("eiderd.lookout.unfinished.look", lambda *_, **__: (streams,))
+    found, other = watched.lookout.look(Job.EXCHANGE, at=NOW)
+    assert (found.kind, found.subject, found.command) == (Kind.WATCHER_FAILED, "exchange", hint)
+    assert "may not enter /data" in found.message
+    assert other is streams

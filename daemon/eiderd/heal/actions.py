@@ -133,15 +133,17 @@ _NO_NATS: Final = (
     Kind.NATS_STORE_FULL,
 )
 _HALF_DONE: Final = (Kind.EXCHANGE_UNFINISHED,)  # the database is neither the old nor the new one
+_NO_DATABASE: Final = (*_HALF_DONE, Kind.NOT_A_DATABASE)
 SPEAK_AGAINST: Final = {
-    Kind.STREAM_MISSING: _NO_NATS,
+    # An empty one in its place would only be in the way of what is to be put back.
+    Kind.STREAM_MISSING: (*_NO_NATS, Kind.NATS_REPLACE_UNFINISHED),
     Kind.CONSUMER_MISSING: _NO_NATS,
-    Kind.JOB_FAILED: _HALF_DONE,
-    Kind.NO_VERIFIED_BACKUP: _HALF_DONE,
-    Kind.JOB_OVERDUE: _HALF_DONE,
+    Kind.JOB_FAILED: _NO_DATABASE,
+    Kind.NO_VERIFIED_BACKUP: _NO_DATABASE,
+    Kind.JOB_OVERDUE: _NO_DATABASE,
     Kind.APPLICATION_DOWN: _HALF_DONE,
     Kind.RESTART_LOOP: _HALF_DONE,
 }
 # What says that it is the database that keeps the application down.
-UNOPENABLE: Final = (Kind.WAL_WOULD_NOT_REPLAY,)
+UNOPENABLE: Final = (Kind.WAL_WOULD_NOT_REPLAY, Kind.NOT_A_DATABASE)
 JOBS: Final = tuple(dict.fromkeys(repair.job for repair in TABLE if repair.job))

@@ -53,8 +53,5 @@ def stage(
 
 def _refuse(verdict: Proof, *, encrypted: bool) -> None:
     if verdict.failure and not encrypted:
-        said, hint = proof.explain(verdict)
-        raise VerificationFailed(
-            f"it cannot be proven, so nothing was changed: {said}",
-            hint="Take another one: eider list" if verdict.level < 3 else hint,  # noqa: PLR2004
-        )
+        said, hint = proof.explain_archive(verdict)
+        raise VerificationFailed(f"it cannot be proven, so nothing was changed: {said}", hint=hint)

@@ -3,6 +3,8 @@
 First a rescue on copies, proven by its content; what was rescued takes the database's place by the
 same restore as any archive. If nothing can be vouched for, the newest verified backup does. What is
 live is set aside either way, and comes back when the application is not well.
+
+A database that cannot be reached is never replaced: only one that was read.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eiderd import catalog
+from eiderd.errors import NotADatabase
 from eiderd.evidence import ApplicationState
 from eiderd.healing import Ready
 from eiderd.jobs.rescue import NotRescued
 from eiderd.model import Ending, Outcome
-from eiderd.outside import clock, copier, files, maintenance
+from eiderd.outside import clock, copier, files, filesystem, maintenance, swap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +29,12 @@ def may(app: App) -> Ready:
     """Say whether this process could stop the application and put files in their place."""
     if app.settings.application.kind == "none":
         return Ready(False, "application.kind does not say who stops and starts it")
-    folder = app.settings.database.path.parent
+    database = app.settings.database.path
+    folder = database.parent
+    if not filesystem.file_bytes(database):
+        return Ready(False, f"{database} is not there, or empty, as where a mount is missing")
     if maintenance.is_needed(folder) and not maintenance.may_write(folder, task="restore"):
-        return Ready(False, f"the user of the service may not write to {folder}")
+        return Ready(False, f"eiderd may not write to {folder}; to let it: eider setup")
     if app.application().state() is ApplicationState.STOPPED:
         return Ready(False, "the application is stopped, as by somebody who wants it so")
     return Ready(True)
@@ -40,6 +46,8 @@ def run(app: App) -> Outcome[Any]:
         rescued = app.rescue(app.settings.database.path).value
     except NotRescued as error:
         return _restored(app, catalog.LATEST, file=None, said=f"not rescued: {error.message}")
+    except NotADatabase as error:
+        return _replaced(app, said=f"not rescued: {error.message}")
     if rescued.file is None:
         why = "the database opens as it is, so something else keeps the application down"
         return Outcome(ending=Ending.REFUSED, value=rescued, why=why)
@@ -49,6 +57,15 @@ def run(app: App) -> Outcome[Any]:
         return _restored(app, str(archive), file=archive, said=f"rescued to {rescued.file}")
     finally:
         archive.unlink(missing_ok=True)  # the rescued database itself stays
+
+
+def _replaced(app: App, *, said: str) -> Outcome[Any]:
+    """Restore in the place of a file that is no database. Raise SourceUnavailable unless sure."""
+    database = swap.real(app.settings.database.path)
+    with files.kept_mounted(database.parent):
+        deadline = app.settings.backup.deadline.total_seconds()
+        copier.ensure_ruined(database, deadline_seconds=deadline)
+        return _restored(app, catalog.LATEST, file=None, said=said)
 
 
 def _restored(app: App, name: str, *, file: Path | None, said: str) -> Outcome[Any]:

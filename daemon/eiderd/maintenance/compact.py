@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from eiderd import catalog, room
 from eiderd.config import Settings
@@ -29,6 +29,7 @@ from eiderd.maintenance import exchange as exchange_app
 from eiderd.maintenance import window
 from eiderd.maintenance.compact_plan import Measured, Prospect
 from eiderd.maintenance.exchange import Bound
+from eiderd.maintenance.reading import OpenAndRead
 from eiderd.model import Ending, Outcome
 from eiderd.outside import (
     clock,
@@ -47,17 +48,11 @@ from eiderd.outside.application import Application
 if TYPE_CHECKING:
     import datetime
 
-    from eiderd.evidence import Opened, Survey
+    from eiderd.evidence import Survey
     from eiderd.model import Backup
 
 _MARGIN: Final = 1.05  # the second copy may be this much larger than the first
 _WHAT: Final = "a compaction"
-
-
-class OpenAndRead(Protocol):
-    """Let the application's engine read all of a database."""
-
-    def __call__(self, database: Path, *, scratch: Path) -> Opened: ...
 
 
 class _Held(Bound):
@@ -98,7 +93,7 @@ class Compaction:
 
     def prospect(self) -> Prospect:
         """Return what a compaction would meet, without reading the database."""
-        begun = swap.unfinished(self._database)
+        begun = swap.unfinished(self._database, state=self.settings.service.state)
         newest = catalog.briefs(self.settings.backup.directory).newest_verified
         doubt = hint = ""
         try:
@@ -135,7 +130,7 @@ class Compaction:
         with files.locked(folder, hint=f"Wait for it to end: fuser -v {folder}"):
             application = self.application()
             around = exchange_app.around_of(application, self.settings)
-            if (begun := exchange_app.unfinished(self._database)) is not None:
+            if (begun := exchange_app.unfinished(self.settings)) is not None:
                 ended = exchanges.resume(around=around, work=begun)
                 if isinstance(ended, Outcome):
                     value = Compacted(exchanged=ended.value)
@@ -152,7 +147,7 @@ class Compaction:
                 min_gain=self.settings.compact.min_gain,
                 seconds_left=left,
                 stand_in=self._stand_in,
-                discard=functools.partial(exchange_app.discard, self._database),
+                discard=functools.partial(exchange_app.discard, self.settings),
             )
 
     def in_window(self, *, zone: datetime.tzinfo) -> Outcome[Compacted]:

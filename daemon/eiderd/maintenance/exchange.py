@@ -52,9 +52,10 @@ class Bound:
         return Bound(self._database, back)
 
 
-def unfinished(database: Path) -> Bound | None:
+def unfinished(settings: Settings) -> Bound | None:
     """Return what a run left that died, if there is something."""
-    plan = swap.unfinished(database)
+    database = settings.database.path
+    plan = swap.unfinished(database, state=settings.service.state)
     return Bound(database, swap.Swap(database, plan)) if plan else None
 
 
@@ -94,9 +95,10 @@ def holder_of(database: Path) -> str:
     return str(found) if found else ""
 
 
-def discard(database: Path) -> bool:
+def discard(settings: Settings) -> bool:
     """Remove what was made ready. Return whether all is as it was."""
-    if swap.unfinished(database) is not None:
+    database = settings.database.path
+    if swap.unfinished(database, state=settings.service.state) is not None:
         return False
     swap.sweep(database)
     return True

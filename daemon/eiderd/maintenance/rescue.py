@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from eiderd import catalog, room
 from eiderd.comparison import Compare
 from eiderd.config import Settings
 from eiderd.errors import ConfigError, EiderError, VerificationFailed
 from eiderd.jobs import rescue as job
+from eiderd.maintenance.reading import OpenAndRead
 from eiderd.outside import clock, copier, duckdb_file, engine, files, filesystem
 from eiderd.outside import rescue as copies
 
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "rescued"  # of the state
 _COPIES: Final = 3  # the image, the one that is tried, the best so far
-
-
-class OpenAndRead(Protocol):
-    """Let the application's engine read all of a database."""
-
-    def __call__(self, database: Path, *, scratch: Path) -> Opened: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,4 +144,4 @@ def ensure_room(source: Path, *, state: Path, to: Path, settings: Settings) -> N
         room.Need(folder=state, bytes=_COPIES * size, disk=filesystem.look(state)),
         room.Need(folder=to, bytes=size, disk=filesystem.look(to)),
     )
-    room.ensure(needs, critical_bytes=settings.disk.critical)
+    room.ensure(needs, critical_bytes=settings.disk.critical, what="a rescue")

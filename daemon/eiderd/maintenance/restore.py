@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from rich.filesize import decimal
 
@@ -19,40 +19,19 @@ from eiderd.jobs import restore as job
 from eiderd.maintenance import exchange as exchange_app
 from eiderd.maintenance import restore_plan as restoring
 from eiderd.maintenance.exchange import Bound
+from eiderd.maintenance.reading import Check, OpenAndRead
 from eiderd.model import Backup, Ending, Outcome
 from eiderd.outside import clock, copier, duckdb_file, files, moves, swap
 from eiderd.outside.application import Application
 
 if TYPE_CHECKING:
-    from eiderd.evidence import Checked, Member, Opened
+    from eiderd.evidence import Checked
     from eiderd.jobs.restore import Restored
     from eiderd.maintenance.restore_plan import Plan, Source
     from eiderd.model import Proof
 
 # Of a path to a database behind a link, where WAL files stand beside the link: until 1.4.
 _BESIDE_LINKS: Final = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
-
-
-class Check(Protocol):
-    """Read an archive once, writing nothing."""
-
-    def __call__(
-        self,
-        *,
-        archive: Path,
-        sha256: str | None,
-        members: tuple[Member, ...] | None,
-        id_: str | None,
-        beside: Mapping[str, Any] | None = None,
-        into: Path | None = None,
-        wanted: Mapping[str, int] | None = None,
-    ) -> Checked: ...
-
-
-class OpenAndRead(Protocol):
-    """Let the application's engine read all of a database."""
-
-    def __call__(self, database: Path, *, scratch: Path) -> Opened: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +71,7 @@ class Restore:
             aside: tuple[tuple[str, str], ...] = ()
         else:
             target = self._database
-            unfinished = swap.unfinished(target)
+            unfinished = swap.unfinished(target, state=self.settings.service.state)
             old_wals = sum(path.lstat().st_size for path in swap.wals(target))
             aside = self._names_aside(stamp)
         folder = target.parent if to else swap.real(target).parent
@@ -141,7 +120,7 @@ class Restore:
             application = self.application()
             around = exchange_app.around_of(application, self.settings)
             stopped = exchange_app.remembered(application, self.settings).was_stopped
-            if (begun := exchange_app.unfinished(self._database)) is not None:
+            if (begun := exchange_app.unfinished(self.settings)) is not None:
                 ended = job.resume(around=around, work=begun)
                 if isinstance(ended, Outcome):
                     return ended
@@ -158,7 +137,7 @@ class Restore:
                 was_stopped_for_it=stopped,
                 prepare=prepare,
                 work=functools.partial(self._work, source, incoming, plan.stamp),
-                discard=functools.partial(exchange_app.discard, self._database),
+                discard=functools.partial(exchange_app.discard, self.settings),
             )
 
     def to_folder(

@@ -95,7 +95,8 @@ class _Reader:
                 self._total += entry.size
                 if self._most_bytes is not None and self._total > self._most_bytes:
                     raise Refused(
-                        Damage.TOO_BIG, f"it unpacks to more than {self._most_bytes} bytes"
+                        Damage.TOO_BIG,
+                        f"it unpacks to more than the {self._most_bytes} bytes that are free",
                     )
                 self._take(entry, content)
         return tar.bytes

@@ -81,6 +81,18 @@ def refresh(
     )
 
 
+def ensure_ruined(
+    path: Path, *, deadline_seconds: float, progress: Progress = lambda _done, _total: None
+) -> None:
+    """As `ruin.ensure_ruined`, in a child."""
+    _run(
+        "ensure_ruined",
+        deadline_seconds=deadline_seconds,
+        progress=progress,
+        order={"path": str(path)},
+    )
+
+
 def pack(
     *,
     target: Path,

@@ -28,6 +28,13 @@ def _refresh(
     return dataclasses.asdict(report)
 
 
+def _ensure_ruined(*, path: str, **words: Any) -> dict[str, Any]:
+    from eiderd.outside.ruin import ensure_ruined
+
+    ensure_ruined(Path(path), **words)
+    return {}
+
+
 def _pack(
     *, target: str, members: list[tuple[str, str]], owner: tuple[int, int, int], **words: Any
 ) -> dict[str, Any]:
@@ -74,6 +81,7 @@ if __name__ == "__main__":
         process.serve(
             {
                 "refresh": _refresh,
+                "ensure_ruined": _ensure_ruined,
                 "pack": _pack,
                 "check": _check,
                 "unpack": _unpack,

@@ -20,7 +20,7 @@ import dataclasses
 import struct
 from typing import TYPE_CHECKING
 
-from eiderd.errors import SourceUnavailable
+from eiderd.errors import NotADatabase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,18 +60,19 @@ def wal_names(database_name: str) -> tuple[str, ...]:
 def read_headers(pages: bytes, *, of: Path) -> Headers:
     """Given the first 12,288 bytes of `of`, return what they say.
 
-    Raise SourceUnavailable when they are not those of a DuckDB database.
+    Raise NotADatabase when they are not those of a DuckDB database.
     """
     if len(pages) < HEADER_BYTES:
         what = "is empty" if not pages else f"ends after {len(pages)} bytes, inside its headers"
-        raise SourceUnavailable(
+        raise NotADatabase(
             f"{of} {what}",
             hint="Check database.path: is this the application's live database?",
         )
     if pages[MAGIC_OFFSET : MAGIC_OFFSET + 4] != MAGIC:
-        raise SourceUnavailable(
+        raise NotADatabase(
             f"{of} is not a DuckDB database",
-            hint="Set database.path to the .duckdb file that the application opens.",
+            hint="Is it the file that the application opens (database.path)? If it was "
+            "overwritten: eider restore --dry-run",
         )
     version, flags = struct.unpack_from("<QQ", pages, 12)
     encrypted = bool(flags & _ENCRYPTED)
@@ -97,9 +98,9 @@ def _live_header(pages: bytes, *, of: Path) -> tuple[int, int, int]:
         if plausible and (best is None or iteration > best[0]):
             best = (iteration, count, size)
     if best is None:
-        raise SourceUnavailable(
+        raise NotADatabase(
             f"{of} has no usable database header",
-            hint="The file is damaged. Restore the newest verified backup.",
+            hint="The file is damaged. See what a restore would do: eider restore --dry-run",
         )
     return best
 

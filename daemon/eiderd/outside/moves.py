@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _CHUNK: Final = 1 << 20
+_READABLE_BY_ALL: Final = 0o644
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -47,10 +48,14 @@ class Moves:
     """The steps themselves."""
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a private file, in the place of one that was begun and never came into force."""
+        """Write a small file, in the place of one that was begun and never came into force.
+
+        All may read it: what root began, the service tells of, which is another user.
+        """
         self.remove(path)
         descriptor = os.open(path, _NEW, files.PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, _READABLE_BY_ALL)
             file.write(data)
 
     def copy(self, source: Path, target: Path) -> None:

@@ -23,139 +23,37 @@ import contextlib
 import dataclasses
 import json
 import os
-import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from eiderd.errors import StoreUnavailable
 from eiderd.evidence import Exchange, Settled
 from eiderd.outside import files
-from eiderd.outside.aside import aside_name, names_aside, own_wals, real, set_aside, suffix_of, wals
-from eiderd.outside.duckdb_file import WAL_SUFFIXES
+from eiderd.outside.aside import aside_name, names_aside, real, set_aside, suffix_of, wals
+from eiderd.outside.exchange_plan import (
+    BEFORE_RESTORE,
+    IN,
+    is_whole,
+    place_of,
+    plan,
+    staging,
+    sweep,
+    unfinished,
+)
 from eiderd.outside.moves import Moves, held, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "Exchange", "Swap", "aside_name", "names_aside", "plan", "real", "set_aside", "staging",
-    "sweep", "unfinished", "wals",
+    "BEFORE_RESTORE", "Exchange", "Swap", "aside_name", "is_whole", "names_aside", "plan", "real",
+    "set_aside", "staging", "sweep", "unfinished", "wals",
 ]  # fmt: skip
 
-BEFORE_RESTORE: Final = "before-restore"
 BEFORE_COMPACT: Final = "before-compact"
 FAILED_RESTORE: Final = "failed-restore"  # what was ill after a restore and was put away again
 UNEXPECTED: Final = "unexpected"  # what an application made while there was no database
 _FAILED: Final = {"compact": "failed-compact"}  # by kind, else FAILED_RESTORE
-_MOVING, _IN = "moving", "in"
-_MOST_BYTES: Final = 1 << 20
-_FORMAT: Final = 1
-
-
-# The plan ---------------------------------------------------------------------------------------
-
-
-def staging(database: Path) -> Path:
-    """Return where a new set is made ready: a private folder beside the database."""
-    return real(database).with_name(f".{real(database).name}.eider-new")
-
-
-def _plan_path(database: Path) -> Path:
-    return real(database).with_name(f".{real(database).name}.eider-swap.json")
-
-
-def sweep(database: Path) -> None:
-    """Remove what a run that died before it had a plan left beside the database."""
-    with files.writing_to(real(database).parent):
-        files.remove_tree(staging(database))
-        _plan_path(database).with_name(f"{_plan_path(database).name}.new").unlink(missing_ok=True)
-
-
-def plan(
-    *,
-    database: Path,
-    incoming: Path,
-    wal_base: Path,
-    kind: str,
-    what: str,
-    stamp: str,
-    restart: bool,
-    word: str = BEFORE_RESTORE,
-    staged: bool = True,
-) -> Exchange:
-    """Return what is to happen: the set of `incoming` takes the place of the live one.
-
-    `wal_base` is the path beside which engines look for the live WAL; `restart` says that the
-    application is to be started afterwards; `staged`, that `incoming` stands in `staging` and is
-    not needed any more in the end. Paths in it are relative to the database's folder.
-    """
-    live, now_live = real(database), wals(database)
-    aside = aside_name(database, word=word, stamp=stamp)
-    logs = names_aside(aside, now_live)
-
-    def short(path: Path) -> str:
-        return os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, live.parent)
-
-    every = (base.with_name(base.name + end) for base in (database, live) for end in WAL_SUFFIXES)
-    return Exchange(
-        kind=kind,
-        what=what,
-        live=live.name,
-        had_live=os.path.lexists(live),
-        wal_base=short(wal_base),
-        incoming=short(incoming),
-        incoming_wals=tuple(one.name.removeprefix(incoming.name) for one in own_wals(incoming)),
-        aside=aside.name,
-        aside_wals=tuple((short(old), name.name) for old, name in logs.items()),
-        live_wals=tuple(dict.fromkeys(map(short, every))),
-        staging=short(staging(database)) if staged else None,
-        restart=restart,
-        phase=_MOVING,
-    )
-
-
-def unfinished(database: Path) -> Exchange | None:
-    """Return the plan of a run that did not end, if there is one.
-
-    Raise StoreUnavailable for one that is not eiderd's own: the folder belongs to others.
-    """
-    path = _plan_path(database)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unbelievable(path, error.strerror or str(error)) from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_mode & 0o022
-        if not ours or found.st_uid not in {0, os.geteuid()}:
-            raise _unbelievable(path, "it belongs to somebody else")
-        data = file.read(_MOST_BYTES)
-    try:
-        said: dict[str, Any] = json.loads(data)
-        if said.get("format", _FORMAT) > _FORMAT:
-            raise _unbelievable(path, f"a newer eiderd began it (format {said['format']})")
-        said["aside_wals"] = tuple((old, new) for old, new in said["aside_wals"])
-        for key in ("incoming_wals", "live_wals"):
-            said[key] = tuple(said[key])
-        if said["phase"] not in (_MOVING, _IN):
-            raise _unbelievable(path, "how far it came is not known")
-        return Exchange(**said)
-    except (ValueError, TypeError, KeyError) as error:
-        raise _unbelievable(path, "it cannot be read") from error
-
-
-def is_whole(plan: Exchange) -> bool:
-    """Say whether what stands as the live database now is all of one set: the new one."""
-    return plan.phase == _IN
-
-
-def _unbelievable(path: Path, why: str) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"{path} says that an exchange of database files did not end, but {why}",
-        hint=f"Look at it and at what stands beside it: ls -la {path.parent}",
-    )
 
 
 # The exchange -----------------------------------------------------------------------------------
@@ -168,7 +66,7 @@ class Swap:
         self.plan = plan
         self._moves = moves or Moves()
         self._folder = real(database).parent
-        self._record = _plan_path(database)
+        self._record = place_of(database)
         self._live = self._folder / plan.live
         self._aside = self._folder / plan.aside
         self._incoming = self._folder / plan.incoming
@@ -211,7 +109,7 @@ class Swap:
 
     def settle(self, *, stamp: str) -> Settled:
         """Put right what a run left that died: undo it, or finish it. `close` it when finished."""
-        if self.plan.phase == _IN:
+        if self.plan.phase == IN:
             self._tidy()
             return Settled.FINISHED
         moved = self._aside.exists() or not self.plan.had_live
@@ -312,8 +210,8 @@ class Swap:
 
     def _tidy(self) -> None:
         with files.writing_to(self._folder):
-            if self.plan.phase != _IN:
-                self.plan = dataclasses.replace(self.plan, phase=_IN)
+            if self.plan.phase != IN:
+                self.plan = dataclasses.replace(self.plan, phase=IN)
                 self._write_plan()
             for new, hidden, _live in self._new_wals:
                 self._moves.remove(new)
@@ -363,5 +261,5 @@ def _neither(live: Path) -> StoreUnavailable:
     return StoreUnavailable(
         f"an exchange of database files did not end, and {live} is gone",
         hint="Move a set-aside copy, with its WAL files, to its name, then remove "
-        f"{_plan_path(live)}; look: ls -la {live.parent}",
+        f"{place_of(live)}; look: ls -la {live.parent}",
     )

@@ -262,7 +262,7 @@ class SchemaLook:
 
     def _bring_up(self, *, thorough: bool, give_way: Callable[[], None]) -> None:
         need, _archive = self.needs()
-        room.ensure((need,), critical_bytes=self.settings.disk.critical)
+        room.ensure((need,), critical_bytes=self.settings.disk.critical, what="a mirror")
 
         def told(done: int, total: int) -> None:
             give_way()

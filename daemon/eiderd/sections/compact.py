@@ -26,7 +26,8 @@ class CompactSection(Section):
     window: Annotated[str, AfterValidator(_window)] | None = Field(
         None,
         description="When eiderd may stop the application to write its database anew, in local "
-        "time: days and times. Not set: never by itself.",
+        "time: days and times. Not set: never by itself. Then run eider setup, which lets the "
+        "service write there.",
     )
     min_gain: float = Field(
         0.2, ge=0, lt=1, description="Leave the file as it is if less than this share is saved."

@@ -42,5 +42,6 @@ class HealSection(Section):
     restore: bool = Field(
         False,
         description="When the application is down because its database cannot be opened: rescue it "
-        "on a copy and put that in its place, or else the newest verified backup.",
+        "on a copy and put that in its place, or else the newest verified backup. Then "
+        "run eider setup, which lets the service write there.",
     )

@@ -103,6 +103,7 @@ def _top(status: Status, *, clock: _Clock) -> dict[str, Any]:
         "content": "" if newest is None else _content(newest),
         "size": "" if newest is None else decimal(newest.bytes),
         "limit": spoken(status.fresh_seconds),
+        "blind": status.is_blind,
     }
 
 

@@ -96,7 +96,7 @@ def test_the_sets_are_exchanged_and_nothing_else_is_left(tmp_path: Path) -> None
     work.close()
     assert _seen(tmp_path) == NEW
     assert not swap.staging(database).exists()
-    assert swap.unfinished(database) is None
+    assert swap.unfinished(database, state=tmp_path) is None
 
 
 def test_the_way_back_brings_back_everything(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(NoSpace):
         _swap(database, Full()).exchange()
     assert _seen(tmp_path) == OLD
-    assert swap.unfinished(database) is None
+    assert swap.unfinished(database, state=tmp_path) is None
 
 
 def test_what_fails_in_the_middle_is_finished_later(tmp_path: Path) -> None:
@@ -158,12 +158,24 @@ def test_what_fails_in_the_middle_is_finished_later(tmp_path: Path) -> None:
     database = _given(tmp_path)
     with pytest.raises(StoreUnavailable, match="Input/output error"):
         _swap(database, Failing()).exchange()
-    unfinished = swap.unfinished(database)
+    unfinished = swap.unfinished(database, state=tmp_path)
     assert unfinished
     work = swap.Swap(database, unfinished)
     assert work.settle(stamp=STAMP) is Settled.FINISHED
     work.close()
     assert _seen(tmp_path) == NEW
+
+
+def test_what_is_unfinished_can_be_told_by_another_user(tmp_path: Path) -> None:
+    modes = []
+    record = tmp_path / ".app.duckdb.eider-swap.json"
+    before = os.umask(0o077)
+    try:
+        hook = Hooked(lambda: modes.append(record.stat().st_mode & 0o777))
+        _swap(_given(tmp_path), hook).exchange()
+    finally:
+        os.umask(before)
+    assert modes == [0o644]
 
 
 def test_a_signal_waits_until_the_steps_are_taken(tmp_path: Path) -> None:
@@ -213,10 +225,10 @@ def test_a_plan_that_others_could_have_written_is_not_believed(tmp_path: Path, t
         path.rename(tmp_path / "other")
         path.symlink_to("other")
     if trick == "none":
-        assert swap.unfinished(database) == plan
+        assert swap.unfinished(database, state=tmp_path) == plan
         return
     with pytest.raises(StoreUnavailable, match="did not end"):
-        swap.unfinished(database)
+        swap.unfinished(database, state=tmp_path)
 
 
 def test_a_wal_that_is_a_link_is_refused(tmp_path: Path) -> None:
@@ -228,7 +240,7 @@ def test_a_wal_that_is_a_link_is_refused(tmp_path: Path) -> None:
         _swap(database).exchange()
     assert wal.is_symlink()
     assert database.read_bytes() == b"old"
-    assert swap.unfinished(database) is None
+    assert swap.unfinished(database, state=tmp_path) is None
 
 
 def test_what_stands_aside_is_listed_with_its_wal_and_nothing_else_is(tmp_path: Path) -> None:

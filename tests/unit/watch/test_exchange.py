@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from eiderd.errors import EiderError, StoreUnavailable
+from eiderd.errors import EiderError, NotADatabase, SourceUnavailable, StoreUnavailable
 from eiderd.evidence import Exchange
 from eiderd.health import Finding, Kind, Severity
 from eiderd.outside import swap
@@ -85,6 +85,47 @@ def test_a_plan_that_cannot_be_believed_is_found_as_well() -> None:
     assert (found.severity, found.command) == (Severity.CRITICAL, "Look: ls -la /data")
 
 
+def test_where_nothing_can_be_seen_no_exchange_is_told_of() -> None:
+    with pytest.raises(SourceUnavailable):
+        _found(looks=(SourceUnavailable("eiderd may not enter /data"),))
+
+
 def test_a_hostile_name_does_not_steer_the_terminal() -> None:
     (found,) = _found(looks=(dataclasses.replace(BEGUN, what="\x1b[31mred"),) * 2)
     assert "\x1b" not in found.message
+
+
+# Is it a database? --------------------------------------------------------------------------------
+
+
+def _raises(error: Exception) -> Callable[[], None]:
+    def look() -> None:
+        raise error
+
+    return look
+
+
+def test_a_file_that_is_no_database_is_critical_when_two_looks_in_a_row_say_so() -> None:
+    look = _raises(NotADatabase("/data/\x1b[31mx is not a DuckDB database"))
+    found, suspected = exchange.ruined(look=look, suspected=False)
+    assert (found, suspected) == ((), True)
+    (finding,), suspected = exchange.ruined(look=look, suspected=suspected)
+    assert suspected
+    assert (finding.kind, finding.severity) == (Kind.NOT_A_DATABASE, Severity.CRITICAL)
+    assert finding.command == "eider restore --dry-run"
+    assert "\x1b" not in finding.message
+
+
+def test_who_looks_only_once_believes_it() -> None:
+    found, _suspected = exchange.ruined(look=_raises(NotADatabase("x")), suspected=None)
+    assert found
+
+
+@pytest.mark.parametrize("error", [SourceUnavailable("there is no database"), None])
+@pytest.mark.parametrize("suspected", [True, False, None])
+def test_what_cannot_be_reached_is_not_known_to_be_ruined(
+    error: Exception | None,
+    suspected: bool | None,  # noqa: FBT001
+) -> None:
+    look = _raises(error) if error else lambda: None
+    assert exchange.ruined(look=look, suspected=suspected) == ((), False)

@@ -375,3 +375,13 @@ def test_the_band_begins_where_a_verified_backup_is_expected() -> None:
     assert line.fresh == pytest.approx(line.width / 2, abs=0.1)
     assert _timeline(backups, fresh=60).fresh is None  # too narrow to be seen
     assert _timeline([], fresh=1e9).fresh == line.begin
+
+
+def test_where_nobody_could_look_it_does_not_say_that_there_is_none() -> None:
+    blind = Finding(
+        kind=Kind.WATCHER_FAILED, subject="freshness", severity=Severity.WARNING,
+        message="it cannot look", command="ls",
+    )  # fmt: skip
+    text = _given_page(dataclasses.replace(statuses.empty(), findings=(blind,))).text
+    assert "Which backups there are is not known" in text
+    assert "no verified backup" not in text

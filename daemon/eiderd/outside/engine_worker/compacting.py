@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _USUAL_BLOCK = 262_144
 _NEW = "eider_new"
+_OWN, _OTHER = "memory", "eider_own"
 
 
 def compact(order: dict[str, Any], progress: Progress) -> Result:
@@ -81,6 +82,8 @@ def _attached(path: Path, scratch: Path, order: dict[str, Any]) -> tuple[Connect
         "allow_persistent_secrets": "false",
     }
     connection = duckdb.connect(config=settings)
+    if path.name.partition(".")[0].lower() == _OWN:
+        _make_way(connection)
     before = _names(connection)
     try:
         _attach(connection, path, "(READ_ONLY)")
@@ -91,6 +94,13 @@ def _attached(path: Path, scratch: Path, order: dict[str, Any]) -> tuple[Connect
     (name,) = _names(connection) - before
     connection.execute(f"USE {quote(name)}")
     return connection, name
+
+
+def _make_way(connection: Connection) -> None:
+    """Give up the name of the connection's own database: memory.duckdb is attached under it."""
+    connection.execute(f"ATTACH ':memory:' AS {quote(_OTHER)}")
+    connection.execute(f"USE {quote(_OTHER)}")
+    connection.execute(f"DETACH {quote(_OWN)}")
 
 
 def _attach(connection: Connection, path: Path, how: str) -> None:
