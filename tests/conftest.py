@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import structlog
@@ -18,3 +19,31 @@ def _no_eider_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_logging_of_another_test() -> None:
     structlog.reset_defaults()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--note-skipped", metavar="FILE", help="write the names of skipped tests here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (path := config.getoption("--note-skipped")) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_NoteSkipped(Path(path)))
+
+
+class _NoteSkipped:
+    """Writes what pytest takes as `@FILE`: another machine may be able to run these."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped:
+            self._names.add(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._names.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        self._path.write_text("".join(f"{name}\n" for name in sorted(self._names)))
