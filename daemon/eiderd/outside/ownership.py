@@ -12,6 +12,7 @@ import grp
 import os
 import pwd
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,8 @@ _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 def become_owner(folder: Path, *, groups: Callable[[], Iterable[str]] = tuple) -> None:
     """Go on as the owner of `folder`, for good, if this is root and the folder is not root's.
 
-    `groups`, asked only then, names what the service is in besides the groups of its user.
+    `groups`, asked only then, names what the service is in besides the groups of its user. Raise
+    ConfigError when that user may not read the program itself.
     """
     if os.geteuid() != 0:
         return
@@ -49,6 +51,12 @@ def _become(user: int, group: int, *, also: Iterable[str]) -> None:
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)  # last: it takes away the right to do the others
     os.environ.update(HOME=home, USER=name, LOGNAME=name)
+    for place in (sys.prefix, sys.base_prefix):
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise ConfigError(
+                f"{name} may not read {place}, where eider or its Python is installed",
+                hint="Install it where that user may, in /opt for example: eider setup --systemd",
+            )
 
 
 # What may be run ---------------------------------------------------------------------------------

@@ -97,8 +97,8 @@ def test_a_folder_of_roots_own_is_left_as_it_is(folder: Path) -> None:
 
 _WHO = """
 import sys, os, pathlib
-from eiderd.errors import ConfigError
 from eiderd.outside import ownership
+sys.prefix = sys.base_prefix = sys.argv[2]
 ownership.become_owner(pathlib.Path(sys.argv[1]), groups=lambda: ["daemon", "no-such-group"])
 try:
     os.setuid(0)
@@ -108,14 +108,21 @@ except PermissionError:
 """
 
 
-def _who(folder: Path) -> str:
-    ran = subprocess.run([sys.executable, "-c", _WHO, folder], capture_output=True, check=True)
-    return ran.stdout.decode().strip()
+def _who(folder: Path, *, prefix: str | Path = "/usr") -> str:
+    command = [sys.executable, "-c", _WHO, folder, prefix]
+    ran = subprocess.run(command, capture_output=True, check=False)
+    return ran.stdout.decode().strip() or ran.stderr.decode().splitlines()[-1]
 
 
 def test_root_goes_on_as_the_owner_for_good(folder: Path) -> None:
     daemon = grp.getgrnam("daemon").gr_gid
     assert _who(folder) == f"{SERVICE} {SERVICE} [{daemon}, {SERVICE}]"
+
+
+def test_an_installation_that_the_owner_may_not_read_is_said(folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    assert f"{SERVICE} may not read {home}" in _who(folder, prefix=home)
 
 
 def test_in_a_folder_of_its_own_or_of_nobody_root_stays_root(folder: Path) -> None:
