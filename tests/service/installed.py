@@ -175,16 +175,23 @@ class Machine(Box):
 
 
 @contextlib.contextmanager
-def machine(folder: Path, *, debian: str = "12") -> Iterator[Machine]:
-    """Yield a machine with the package, the application and a configuration."""
+def unconfigured(folder: Path, *, debian: str = "12") -> Iterator[Machine]:
+    """Yield a machine with the package and the application, as nobody has configured it."""
     package = product.deb(debian=debian)
     made = Machine(folder, debian=debian)
     try:
         made.boot()
         made.install(package)
         made.give_an_application()
-        made.configure()
         yield made
     finally:
         made.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def machine(folder: Path, *, debian: str = "12") -> Iterator[Machine]:
+    """Yield the same, with a configuration."""
+    with unconfigured(folder, debian=debian) as made:
+        made.configure()
+        yield made

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.helpers import until
 from tests.service import product
-from tests.service.installed import DATABASE, Machine
+from tests.service.installed import DATABASE, Machine, unconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,17 +23,8 @@ ENGINES = "/usr/local/lib/eiderd/engines"
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine with the package and an application, as nobody has configured it."""
-    folder = tmp_path_factory.mktemp("setup") / "box"
-    package = product.deb()
-    made = Machine(folder, debian="12")
-    try:
-        made.boot()
-        made.install(package)
-        made.give_an_application()
+    with unconfigured(tmp_path_factory.mktemp("setup") / "box") as made:
         yield made
-    finally:
-        made.kill()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _left(answer: Any) -> list[str]:  # noqa: ANN401  (a document)

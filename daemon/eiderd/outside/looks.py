@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import grp
 import http.client
 import os
 import platform
-import pwd
 import shutil
 import ssl
 import stat
@@ -93,7 +91,7 @@ def owner_and_mode(path: Path) -> tuple[str, str, int]:
     """Return user, group and permissions of the configuration file."""
     with files.reading_own(path):
         seen = path.stat()
-    return _user(seen.st_uid), _group(seen.st_gid), stat.S_IMODE(seen.st_mode)
+    return rights.user_name(seen.st_uid), rights.group_name(seen.st_gid), stat.S_IMODE(seen.st_mode)
 
 
 def is_clock_synchronised() -> bool | None:
@@ -229,7 +227,7 @@ def _folder(*, path: str, progress: object) -> dict[str, Any]:
     return {
         "exists": real == wanted,
         "is_folder": stat.S_ISDIR(seen.st_mode),
-        "owner": _user(seen.st_uid),
+        "owner": rights.user_name(seen.st_uid),
         "mode": stat.S_IMODE(seen.st_mode),
         "writable": os.access(real, os.R_OK | os.W_OK | os.X_OK),
         "device": seen.st_dev,
@@ -287,18 +285,6 @@ def _filesystem(device: int) -> str:
             if words[2] == f"{os.major(device)}:{os.minor(device)}":
                 return f"{after.split()[0]} on {words[4]}"
     return ""
-
-
-def _user(number: int) -> str:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwuid(number).pw_name
-    return str(number)
-
-
-def _group(number: int) -> str:
-    with contextlib.suppress(KeyError):
-        return grp.getgrgid(number).gr_name
-    return str(number)
 
 
 if __name__ == "__main__":

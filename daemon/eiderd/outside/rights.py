@@ -25,7 +25,7 @@ _MAY_LOOK: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 def me() -> str:
     """Return the name of the user that this process runs as."""
-    return _user(os.geteuid())
+    return user_name(os.geteuid())
 
 
 def is_stranger(state: Path) -> bool:
@@ -79,9 +79,9 @@ def _refused(path: Path, *, opening: str) -> NotPermitted:
     with contextlib.suppress(OSError):
         seen = closed.stat()
         if seen.st_mode & (stat.S_IRGRP | stat.S_IXGRP):
-            readers.insert(0, f"the group {_group(seen.st_gid)}")
+            readers.insert(0, f"the group {group_name(seen.st_gid)}")
         if seen.st_uid != 0:
-            readers.insert(0, _user(seen.st_uid))
+            readers.insert(0, user_name(seen.st_uid))
         opening = _OWN if seen.st_uid == os.geteuid() else opening
     who = " and ".join(readers) if len(readers) < 3 else f"{readers[0]}, {readers[1]} and root"  # noqa: PLR2004
     return NotPermitted(
@@ -90,13 +90,13 @@ def _refused(path: Path, *, opening: str) -> NotPermitted:
     )
 
 
-def _user(number: int) -> str:
+def user_name(number: int) -> str:
     with contextlib.suppress(KeyError):
         return pwd.getpwuid(number).pw_name
     return str(number)
 
 
-def _group(number: int) -> str:
+def group_name(number: int) -> str:
     with contextlib.suppress(KeyError):
         return grp.getgrgid(number).gr_name
     return str(number)

@@ -109,7 +109,7 @@ except PermissionError:
 
 
 def _who(folder: Path, *, prefix: str | Path = "/usr") -> str:
-    command = [sys.executable, "-c", _WHO, folder, prefix]
+    command = [sys.executable, "-c", _WHO, str(folder), str(prefix)]
     ran = subprocess.run(command, capture_output=True, check=False)
     return ran.stdout.decode().strip() or ran.stderr.decode().splitlines()[-1]
 
