@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 import structlog
 import time_machine
@@ -108,7 +109,7 @@ class World:
         """Put the world in the place of the real one, and begin the first life."""
         self.place.root.mkdir(parents=True)
         self.place.database.parent.mkdir()
-        self.place.database.write_bytes(b"live")
+        duckdb.connect(self.place.database).close()  # the watchers ask whether it is a database
         self.place.backups.mkdir(mode=0o700)
         for name, data in FOREIGN.items():
             (self.place.backups / name).write_bytes(data)
