@@ -674,7 +674,9 @@ def test_health_that_does_not_come_is_not_awaited_for_ever(answers: Answers) -> 
 def test_without_a_url_the_holder_of_the_database_is_the_application(tmp_path: Path) -> None:
     database = tmp_path / "app.duckdb"
     application = application_of(kind="none", database=database)
-    script = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    script = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(database)],
         stdin=subprocess.PIPE,
