@@ -311,7 +311,7 @@ def children_with(word: str) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = os.fsdecode((process / "cmdline").read_bytes()).replace("\0", " ")
             if "eiderd" not in command or process.name == str(os.getpid()):
                 continue
             opened = [str(link.readlink()) for link in (process / "fd").iterdir()]

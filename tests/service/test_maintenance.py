@@ -72,7 +72,7 @@ def test_nothing_is_done_that_the_configuration_does_not_want(at_rest: Machine) 
 # What is handed on -------------------------------------------------------------------------------
 
 _WATCH: Final = """
-    import json, pathlib, sys, time
+    import json, os, pathlib, sys, time
     group, seen, until = pathlib.Path("/sys/fs/cgroup" + sys.argv[1]), {}, time.monotonic() + 60
     while not group.exists() and time.monotonic() < until:
         time.sleep(0.001)
@@ -81,9 +81,9 @@ _WATCH: Final = """
         try:
             for pid in (group / "cgroup.procs").read_text().split():
                 proc = pathlib.Path("/proc") / pid
-                command = (proc / "cmdline").read_bytes().replace(bytes(1), b" ").decode()
+                command = os.fsdecode((proc / "cmdline").read_bytes()).replace(chr(0), " ")
                 status = (proc / "status").read_text()
-                words = (proc / "cmdline").read_bytes().replace(bytes(1), b" ").decode()
+                words = os.fsdecode((proc / "cmdline").read_bytes()).replace(chr(0), " ")
                 is_steady = command == words  # it did not become another one meanwhile
                 # One without words is gone; systemd's own are in brackets before they begin.
                 if is_steady and words and not words.startswith("("):
