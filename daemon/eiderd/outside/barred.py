@@ -7,14 +7,13 @@ when there was no answer anyway.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
-from pathlib import Path
 from typing import Any, Final
 
+from eiderd.outside import resolver
+
 _SECONDS: Final = 1.0
-_RESOLVER: Final = Path("/etc/resolv.conf")
 _DISCARD: Final = 9
 _NAMES: Final = 53
 _SAID: Final = (
@@ -37,7 +36,7 @@ def _why(host: str) -> str:
     try:
         known = socket.getaddrinfo(host, _DISCARD, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
-        if any(is_barred(*one) for one in _nameservers()):
+        if any(is_barred(*one) for name in resolver.nameservers() for one in _numeric(name)):
             return _SAID.format("ask for its address")
         return ""
     if known and all(is_barred(family, address) for family, *_rest, address in known):
@@ -55,16 +54,6 @@ def is_barred(family: int, address: Any) -> bool:  # noqa: ANN401  (as getaddrin
         except OSError:  # no route, no such family: that is not forbidden
             return False
     return False
-
-
-def _nameservers() -> list[tuple[int, Any]]:
-    found: list[tuple[int, Any]] = []
-    with contextlib.suppress(OSError):
-        for line in _RESOLVER.read_text(errors="replace").splitlines():
-            words = line.split()
-            if len(words) > 1 and words[0] == "nameserver":
-                found += _numeric(words[1])
-    return found
 
 
 def _numeric(address: str) -> list[tuple[int, Any]]:

@@ -7,10 +7,10 @@ it runs: an engine that reads a hostile database, a command of the operator, sys
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Final
 
 from eiderd.errors import StoreUnavailable
+from eiderd.outside import kernel
 
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
@@ -27,9 +27,8 @@ def keep_from_children() -> None:
     with contextlib.suppress(OSError, AttributeError):  # what counts is asked below
         words = map(ctypes.c_ulong, (_PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
         ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, *words)
-    for line in Path("/proc/thread-self/status").read_text().splitlines():
-        if line.startswith("CapAmb:") and int(line.split()[1], 16):
-            raise StoreUnavailable(
-                "cannot keep this unit's capabilities from the engines that it runs",
-                hint="Do it as root instead: eider compact, eider restore",
-            )
+    if kernel.capabilities("CapAmb"):
+        raise StoreUnavailable(
+            "cannot keep this unit's capabilities from the engines that it runs",
+            hint="Do it as root instead: eider compact, eider restore",
+        )

@@ -7,10 +7,11 @@ import datetime
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 from tzlocal import get_localzone
+
+from eiderd.outside import kernel
 
 Throttle: TypeAlias = Callable[[int], None]
 
@@ -40,8 +41,7 @@ class Reading:
 
 
 def reading() -> Reading:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return Reading(at=now(), boot=boot, up=time.clock_gettime(time.CLOCK_BOOTTIME))
+    return Reading(at=now(), boot=kernel.boot(), up=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def throttle(rate_limit: int | None) -> Throttle:

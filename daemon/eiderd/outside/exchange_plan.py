@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eiderd.errors import StoreUnavailable
 from eiderd.evidence import Exchange
-from eiderd.outside import files, ownership, way
+from eiderd.outside import files, ownership, rights
 from eiderd.outside.aside import aside_name, names_aside, own_wals, real, wals
 from eiderd.outside.duckdb_file import WAL_SUFFIXES
 
@@ -112,8 +112,8 @@ def unfinished(database: Path, *, state: Path) -> Exchange | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if isinstance(error, PermissionError) and (shut := way.shut(path)):
-            raise way.refused(shut, database) from error
+        if isinstance(error, PermissionError) and (shut := rights.shut(path)):
+            raise rights.unknown(database, shut=shut) from error
         raise _unbelievable(path, error.strerror or str(error)) from error
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)

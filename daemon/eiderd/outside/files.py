@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eiderd.errors import Busy, NoSpace, SourceUnavailable, StoreUnavailable
-from eiderd.outside import way
+from eiderd.outside import rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,11 +58,12 @@ def reading_from(path: Path) -> Iterator[None]:
             "--dry-run. If it never was, start the application once.",
         ) from error
     except PermissionError as error:
-        if shut := way.shut(path):
-            raise way.refused(shut, path) from error
+        if shut := rights.shut(path):
+            raise rights.unknown(path, shut=shut) from error
         raise SourceUnavailable(
             f"may not read {path}",
-            hint=f"Give the user that runs eiderd read access: setfacl -m u:eiderd:r {path}",
+            hint="Give the user that runs eiderd read access: "
+            f"setfacl -m u:eiderd:r {shlex.quote(str(path))}",
         ) from error
     except OSError as error:
         raise SourceUnavailable(

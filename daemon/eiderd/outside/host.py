@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from eiderd.errors import ApplicationFailed, ConfigError, SourceUnavailable
-from eiderd.outside import files, sandbox
+from eiderd.outside import files, kernel, resolver, sandbox
 from eiderd.outside.application import ask
 from eiderd.outside.duckdb_file import MAGIC, WAL_SUFFIXES
 from eiderd.setup.evidence import Data, Disk, Standing
@@ -160,7 +160,7 @@ class Host:
         return sandbox.addresses(host, literally=not self.is_this_machine)
 
     def nameservers(self) -> tuple[str, ...]:
-        return sandbox.nameservers(self.text("/etc/resolv.conf") or "")
+        return resolver.nameservers(self.text("/etc/resolv.conf") or "")
 
     def data(self, path: str) -> Data:
         """Return what there is to get through to read a database. Raise SourceUnavailable."""
@@ -218,11 +218,14 @@ class Host:
     def disks(self) -> tuple[Disk, ...]:
         """Return the local filesystems on which backups could stand."""
         found: dict[int, Disk] = {}
-        for line in (self.text("/proc/mounts") or "").splitlines():
+        mounts: list[str] = []
+        with contextlib.suppress(OSError):  # it is not mounted: then nothing is known
+            mounts = kernel.text(self.at("/proc/mounts")).splitlines()
+        for line in mounts:
             fields = line.split()
             if len(fields) < 4 or fields[2] not in _DISKS:  # noqa: PLR2004
                 continue
-            mount = fields[1].encode().decode("unicode_escape")
+            mount = kernel.plain(fields[1])
             if any(mount == one or mount.startswith(f"{one}/") for one in _NOT_FOR_DATA):
                 continue
             with contextlib.suppress(OSError):

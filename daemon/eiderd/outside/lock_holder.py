@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eiderd.errors import Busy
+from eiderd.outside import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ def wait_until_free(database: Path, *, seconds: float) -> None:
 def _locks() -> Iterator[tuple[int, str]]:
     """Yield PID and MAJOR:MINOR:INODE of each lock that is held, not of those that are awaited."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
+        for line in kernel.text("/proc/locks").splitlines():
             words = line.split()
             if len(words) >= 6 and words[1] in ("POSIX", "OFDLCK"):  # noqa: PLR2004
                 yield int(words[4]), words[5]
@@ -110,7 +111,7 @@ def _open_locks(wanted: set[str]) -> Iterator[int]:
     """Yield who has a lock that belongs to an open file, not to a process (OFD)."""
     for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
         with contextlib.suppress(OSError):
-            for line in info.read_text().splitlines():
+            for line in kernel.text(info).splitlines():
                 if line.startswith("lock:") and wanted.intersection(line.split()):
                     yield int(info.parts[2])
 
@@ -122,9 +123,9 @@ def _spelled(device: int) -> str:
 def _mounted(descriptor: int) -> Iterator[str]:
     """Yield the device as the kernel's lists spell it: btrfs and overlayfs tell stat(2) another."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
-        info = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+        info = kernel.text(f"/proc/self/fdinfo/{descriptor}")
         wanted = info.partition("mnt_id:")[2].split()[0]
-        mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+        mounts = (line.split() for line in kernel.text("/proc/self/mountinfo").splitlines())
         major, _, minor = next(words[2] for words in mounts if words[0] == wanted).partition(":")
         yield f"{int(major):02x}:{int(minor):02x}"
 
@@ -133,8 +134,8 @@ def _described(pid: int) -> Holder:
     command, user = "", "?"
     folder = Path(f"/proc/{pid}")
     with contextlib.suppress(OSError):
-        words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-        command = " ".join(filter(None, words)) or f"[{(folder / 'comm').read_text().strip()}]"
+        words = kernel.text(folder / "cmdline").split("\0")
+        command = " ".join(filter(None, words)) or f"[{kernel.text(folder / 'comm').strip()}]"
         owner = folder.stat().st_uid
         user = str(owner)
         with contextlib.suppress(KeyError):

@@ -24,6 +24,7 @@ from eiderd.evidence import DatabaseSeen, FolderSeen, Kept, ServiceSeen
 from eiderd.outside import (
     aside,
     files,
+    kernel,
     leftovers,
     lock_holder,
     process,
@@ -279,11 +280,11 @@ def _leftovers(folder: Path) -> list[str]:
 def _filesystem(device: int) -> str:
     """Return type and mount point."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        for line in kernel.text("/proc/self/mountinfo").splitlines():
             before, _dash, after = line.partition(" - ")
             words = before.split()
             if words[2] == f"{os.major(device)}:{os.minor(device)}":
-                return f"{after.split()[0]} on {words[4]}"
+                return f"{after.split()[0]} on {kernel.plain(words[4])}"
     return ""
 
 

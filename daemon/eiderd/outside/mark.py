@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eiderd.outside import files
+from eiderd.outside import files, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,14 +33,14 @@ class Mark:
         with contextlib.suppress(OSError, ValueError):
             was = json.loads(path.read_text())
         unsound = was.get("unsound")
-        trusted = was.get("boot") == _boot() and isinstance(unsound, list)
+        trusted = was.get("boot") == kernel.boot() and isinstance(unsound, list)
         with files.writing_to(mirror):
             path.unlink(missing_ok=True)
         return cls(path, trusted, tuple(unsound) if isinstance(unsound, list) else ())
 
     def whole(self, *, unsound: Iterable[int], thorough: bool) -> None:
         """Record that a refresh ended; `thorough`: it compared every byte."""
-        said = {"boot": _boot(), "unsound": sorted(unsound), "thorough": thorough}
+        said = {"boot": kernel.boot(), "unsound": sorted(unsound), "thorough": thorough}
         with files.writing_to(self.path.parent):
             self.path.write_text(json.dumps(said))
 
@@ -64,7 +64,3 @@ def was_thorough(mirror: Path, *, name: str) -> bool:
         said = json.loads((mirror / f".{name}.mark").read_text())
         return isinstance(said, dict) and said.get("thorough") is True
     return False
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eiderd.errors import ConfigError
+from eiderd.outside import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -106,12 +107,7 @@ def _is_for_others(path: Path) -> bool:
 
 
 def _is_privileged() -> bool:
-    if os.geteuid() == 0:
-        return True
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16) != 0
-    return False
+    return os.geteuid() == 0 or kernel.capabilities("CapEff") != 0
 
 
 # What root made ----------------------------------------------------------------------------------

@@ -22,10 +22,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from eiderd.errors import ChildFailed, Interrupted, NotPermitted, from_json
+from eiderd.outside import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -285,8 +285,7 @@ def close() -> None:
 def who(pid: int) -> str | None:
     """Return what tells this process from any other that ever has its number; None: no such one."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat, boot = kernel.text(f"/proc/{pid}/stat"), kernel.boot()
     except OSError:
         return None
     state, *fields = stat.rpartition(")")[2].split()

@@ -1,6 +1,7 @@
-"""Whether this process may look at what is eiderd's own: what it may not see is not known to be so.
+"""What this process may not see, and what would let it: what it may not see is not known to be so.
 
-A person without the right is told whose it is. Nobody may conclude from it that there is no backup.
+Of what is eiderd's own, a person without the right is told whose it is. Nobody may conclude from it
+that there is no backup.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, Final
 
-from eiderd.errors import NotPermitted
+from eiderd.errors import NotPermitted, SourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,23 @@ def ensure_visible(folders: Sequence[Path], *, state: Path, verb: str) -> None:
             continue  # whoever uses it says what is wrong with it
 
 
+def shut(path: Path) -> Path | None:
+    """Return the first folder on the way to a file that this process may not enter, if any."""
+    for folder in reversed(path.absolute().parents):
+        if not os.access(folder, os.X_OK, effective_ids=True):
+            return folder
+    return None
+
+
+def unknown(path: Path, *, shut: Path) -> SourceUnavailable:
+    """Return the error of a file of the application's when `shut`, on the way to it, is."""
+    letters = "rx" if shut == path.parent else "x"
+    return SourceUnavailable(
+        f"{me()} may not enter {shut}, so that nothing is known of {path}",
+        hint=f"Let it: setfacl -m u:{me()}:{letters} {shlex.quote(str(shut))}; or: eider setup",
+    )
+
+
 def unreadable(configuration: Path) -> NotPermitted:
     """Return the error of a configuration that this process may not read."""
     return _refused(configuration, opening=_CONFIGURATION)
@@ -72,9 +90,9 @@ _OWN: Final = "chmod u+rwX {path}"
 
 
 def _refused(path: Path, *, opening: str) -> NotPermitted:
-    way = [*reversed(path.absolute().parents), path.absolute()]
-    closed = next((one for one in way[:-1] if not os.access(one, os.X_OK)), way[-1])
-    opening = opening if closed == way[-1] else _PASSED
+    closed = shut(path)
+    opening = _PASSED if closed else opening
+    closed = closed or path.absolute()
     readers = ["root"]
     with contextlib.suppress(OSError):
         seen = closed.stat()

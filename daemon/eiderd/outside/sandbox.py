@@ -11,7 +11,6 @@ import ipaddress
 import os
 import pwd
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eiderd.errors import ApplicationFailed
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = 10.0
 _LOOK_UP_SECONDS: Final = 5.0
-_RESOLVER: Final = Path("/etc/resolv.conf")
 # Each path that cannot be passed, or read, with a NUL after it.
 _TRY: Final = """
 for path; do
@@ -109,15 +107,3 @@ def addresses(host: str, *, literally: bool = False) -> tuple[str, ...]:
         return ()
     firsts = (line.split()[0].partition("%")[0] for line in ran.out.splitlines() if line.strip())
     return tuple(sorted(dict.fromkeys(firsts)))
-
-
-def nameservers(text: str | None = None) -> tuple[str, ...]:
-    """Return who is asked for addresses, as the resolver's file says."""
-    if text is None:
-        try:
-            text = _RESOLVER.read_text(errors="replace")
-        except OSError:
-            return ()
-    lines = (line.split() for line in text.splitlines())
-    named = (words[1] for words in lines if len(words) > 1 and words[0] == "nameserver")
-    return tuple(dict.fromkeys(one.partition("%")[0] for one in named))

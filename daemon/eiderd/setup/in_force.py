@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from eiderd.outside import sandbox
+from eiderd.outside import resolver, sandbox
 from eiderd.setup import needs as setup_needs
 from eiderd.setup import sandbox as setup_sandbox
 from eiderd.setup.sandbox import Lack
@@ -42,7 +42,7 @@ def lacks(settings: Settings, file: Path | None) -> tuple[Lack, ...] | None:
     given = service.get("SupplementaryGroups", ())
     groups = (*sandbox.groups_of(user), *given)
     eyes = setup_needs.Eyes(
-        look_up=sandbox.addresses, real=os.path.realpath, nameservers=sandbox.nameservers()
+        look_up=sandbox.addresses, real=os.path.realpath, nameservers=resolver.nameservers()
     )
     found = [
         *setup_sandbox.missing(

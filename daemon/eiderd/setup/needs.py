@@ -40,12 +40,16 @@ def of(settings: Settings, eyes: Eyes, *, writes: bool = False) -> Needs:
     )
     return Needs(
         peers=tuple(peers),
-        nameservers=eyes.nameservers,
+        nameservers=tuple(dict.fromkeys(_without_zone(one) for one in eyes.nameservers)),
         served=not writes and _is_served(settings, eyes),
         places=tuple(_places(settings, eyes, writes=writes)),
         groups=("docker",) if settings.application.kind == "docker" else (),
         memory_bytes=settings.engine.memory_limit + _BESIDES,
     )
+
+
+def _without_zone(address: str) -> str:
+    return address.partition("%")[0]  # systemd allows addresses, not interfaces
 
 
 def is_changed(settings: Settings) -> bool:

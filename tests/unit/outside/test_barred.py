@@ -73,7 +73,7 @@ def test_a_name_is_not_found_where_nobody_may_be_asked(
     monkeypatch.setattr("socket.getaddrinfo", look)
     resolver = tmp_path / "resolv.conf"
     resolver.write_text("nameserver 127.0.0.1\nnameserver 192.168.1.1\nnameserver x\n")
-    monkeypatch.setattr(barred, "_RESOLVER", resolver)
+    monkeypatch.setattr("eiderd.outside.resolver.FILE", resolver)
     _given_a_filter(monkeypatch)
     resolver.write_text("nameserver 127.0.0.1\n")
     assert barred.why("nats") == ""

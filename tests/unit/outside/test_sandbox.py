@@ -81,11 +81,6 @@ def test_what_getent_says_is_each_address_once(
     assert sandbox.addresses("gone") == ()
 
 
-def test_who_is_asked_for_addresses_stands_in_the_file_of_the_resolver() -> None:
-    text = "# x\nsearch lan\nnameserver 192.168.1.1\nnameserver\nnameserver fe80::1%eth0\n"
-    assert sandbox.nameservers(text + "nameserver 192.168.1.1\n") == ("192.168.1.1", "fe80::1")
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that everybody may enter; pytest's own only its owner."""

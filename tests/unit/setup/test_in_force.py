@@ -43,7 +43,7 @@ def _given_units(
     monkeypatch.setattr("eiderd.outside.sandbox.in_force", said)
     monkeypatch.setattr("eiderd.outside.sandbox.unreadable", unreadable)
     monkeypatch.setattr("eiderd.outside.sandbox.groups_of", lambda _user: ("eiderd",))
-    monkeypatch.setattr("eiderd.outside.sandbox.nameservers", lambda: ())
+    monkeypatch.setattr("eiderd.outside.resolver.nameservers", lambda: ())
 
 
 def _settings(**sections: Any) -> Settings:

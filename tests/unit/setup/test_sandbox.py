@@ -53,7 +53,7 @@ def _needs(
     eyes = Eyes(
         look_up=_look_up,
         real=lambda path: (links or {}).get(path, path),
-        nameservers=("192.168.1.1", "127.0.0.53"),
+        nameservers=("192.168.1.1", "fe80::1%eth0", "127.0.0.53"),
     )
     return setup_needs.of(Settings.model_validate(document), eyes, writes=writes)
 
@@ -125,8 +125,9 @@ def test_an_address_that_the_configuration_names_is_let_through(
 
 def test_of_a_name_the_addresses_of_now_are_and_who_is_asked_for_them() -> None:
     needs = _needs(nats={"url": "nats://nats.lan:4222"})
-    assert _lines(needs) == ["[Service]", "IPAddressAllow=10.0.0.5 fd00::5 192.168.1.1"]
-    moved = _shipped("eiderd.service", "[Service]\nIPAddressAllow=10.0.0.4 192.168.1.1 fd00::5\n")
+    assert _lines(needs) == ["[Service]", "IPAddressAllow=10.0.0.5 fd00::5 192.168.1.1 fe80::1"]
+    other = "10.0.0.4 192.168.1.1 fd00::5 fe80::1"
+    moved = _shipped("eiderd.service", f"[Service]\nIPAddressAllow={other}\n")
     assert _said(needs, moved) == (
         "the service may not reach 10.0.0.5 (nats.lan, nats.url): "
         "IPAddressAllow= of its unit does not have it"

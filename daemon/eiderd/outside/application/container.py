@@ -12,11 +12,11 @@ import json
 import re
 import signal
 import time
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from eiderd.errors import ApplicationFailed, ConfigError
 from eiderd.evidence import ApplicationState, Health
+from eiderd.outside import kernel
 from eiderd.outside.application import ask
 from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common, Details
 
@@ -87,12 +87,11 @@ class Container(Common):
         self._docker("start", self._id(), seconds=self.timeout_seconds)
 
     def stop(self) -> None:
-        id_ = self._id()
-        self._refuse_itself(id_)
+        self._refuse_itself(self._inspect())
         patience = str(max(1, int(self.timeout_seconds)))
         seconds = self.timeout_seconds + _MARGIN_SECONDS
         # -t: the long form has another name in each generation of Docker.
-        self._docker("stop", "-t", patience, id_, seconds=seconds)
+        self._docker("stop", "-t", patience, self._id(), seconds=seconds)
         self.await_stopped(self.name(), self.state)
 
     def await_freezable(self) -> None:
@@ -100,9 +99,10 @@ class Container(Common):
 
         Docker does not let go of a paused container before its health check has timed out.
         """
-        self._refuse_itself(self._id())
+        found = self._inspect()
+        self._refuse_itself(found)
         deadline = time.monotonic() + _PROBED_SECONDS
-        while not self._inspect().is_left_alone(self.frozen_seconds + _ASIDE_SECONDS):
+        while not found.is_left_alone(self.frozen_seconds + _ASIDE_SECONDS):
             if time.monotonic() >= deadline:
                 raise ApplicationFailed(
                     f"the health check of {self.name()} leaves no time for a freeze",
@@ -110,6 +110,7 @@ class Container(Common):
                     "application.allow_stop.",
                 )
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+            found = self._inspect()
 
     def freeze(self) -> None:
         self._docker("pause", self._id(), seconds=self.frozen_seconds)
@@ -129,8 +130,7 @@ class Container(Common):
             return Health(well=False, why=error.message)
         if found.is_unhealthy:
             return Health(well=False, why="its health check in Docker fails")
-        running = found.application_state is ApplicationState.RUNNING
-        return Health(well=running, why=f"its state is {found.application_state}")
+        return self.health_of(lambda: found.application_state)
 
     def _id(self) -> str:
         compose = _COMPOSE.fullmatch(self.container)
@@ -162,10 +162,9 @@ class Container(Common):
                 "docker inspect did not answer as expected", hint="Update Docker."
             ) from error
 
-    def _refuse_itself(self, id_: str) -> None:
-        full = self._docker(*_INSPECT, "--format={{.Id}}", id_, seconds=LOOK_SECONDS).strip()
-        ours = Path("/proc/self/cgroup").read_text() + Path("/proc/self/mountinfo").read_text()
-        if full and full in ours:
+    def _refuse_itself(self, found: _Seen) -> None:
+        ours = kernel.text("/proc/self/cgroup") + kernel.text("/proc/self/mountinfo")
+        if found.id in ours:
             raise ApplicationFailed(
                 f"{self.name()} is the one that eiderd runs in",
                 hint="Run eiderd in a container of its own.",

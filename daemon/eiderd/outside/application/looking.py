@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eiderd.evidence import ApplicationSeen, ApplicationState, Stranger
-from eiderd.outside import lock_holder
+from eiderd.outside import kernel, lock_holder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from eiderd.outside.application import Application
     from eiderd.outside.application.common import Details
@@ -47,7 +47,7 @@ def _stranger(details: Details, *, database: Path) -> Stranger | None:
 def _groups(pid: int) -> list[str]:
     """Return what the kernel says of a process's control groups; nothing of one that is gone."""
     try:
-        return Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        return kernel.text(f"/proc/{pid}/cgroup").splitlines()
     except OSError:
         return []
 

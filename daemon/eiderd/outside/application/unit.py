@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from eiderd.errors import ApplicationFailed, ConfigError
 from eiderd.evidence import ApplicationState
+from eiderd.outside import kernel
 from eiderd.outside.application import ask
 from eiderd.outside.application.common import LOOK_SECONDS, THAW_SECONDS, Common, Details
 
@@ -123,7 +123,7 @@ class Unit(Common):
         theirs = found.get("ControlGroup", "").rstrip("/")
         if not found.get("ControlGroup"):
             return
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in kernel.text("/proc/self/cgroup").splitlines():
             ours = line.split(":", 2)[2]
             if ours == theirs or ours.startswith(f"{theirs}/"):
                 raise ApplicationFailed(
