@@ -7,7 +7,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
-from eiderd import beside, catalog
+from eiderd import beside, catalog, staging
 from eiderd.broker import look as broker
 from eiderd.errors import ConfigError, EiderError
 from eiderd.jobs import accept as accept_job
@@ -249,7 +249,7 @@ class App(Kit):
         """Return what runs that died left. What is staged belongs to a run while there is one."""
         found = leftovers.found(self._state / "scratch", locked=True)
         if all(run.job is Job.CLEAN for run in self.journal.running()):
-            found += leftovers.found(catalog.staging(self.directory), locked=False)
+            found += leftovers.found(staging.folder(self.directory), locked=False)
         return tuple(clean_job.Leftover(path=path, bytes=size) for path, size in found)
 
     def pin(self, name: str, *, note: str | None = None) -> Outcome[Backup]:

@@ -1,9 +1,7 @@
 """Which backups exist: the manifests in the backup folder. There is no other record.
 
 A backup is three files: `backup-ID.tar.gz`, `backup-ID.tar.gz.sha256` (as `sha256sum -c` reads it)
-and the manifest `backup-ID.json`. The manifest is renamed into place last: it is the commit point.
-Until then everything stands in `.staging/ID/`, where a manifest means that all the rest is complete
-and proven; a run that was killed in the middle is finished, or its remains removed, by the next.
+and the manifest `backup-ID.json`. Without its manifest it is none: that comes last and goes first.
 """
 
 from __future__ import annotations
@@ -16,15 +14,14 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic
 
-from eiderd import manifest, model, removal
-from eiderd.errors import NoSpace, NoSuchBackup, SourceUnavailable, VerificationFailed
+from eiderd import manifest, model
+from eiderd.errors import NoSuchBackup, SourceUnavailable, VerificationFailed
 from eiderd.manifest import archive_name, manifest_name, sealed, sidecar_name
 from eiderd.model import Backup, Brief, Noun, State, Unreadable
 from eiderd.outside import files
 from eiderd.removal import remove
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
@@ -35,7 +32,6 @@ __all__ = ["archive_name", "manifest_name", "remove", "sealed"]
 
 LATEST: Final = "latest"
 LATEST_ARCHIVE: Final = "backup-latest.tar.gz"
-_STAGING: Final = ".staging"
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -61,19 +57,6 @@ class BriefListing(_Found[Brief]):
     """What lists, retention and watchers need, in a third of the time."""
 
     __slots__ = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A backup that is being made: its names, and the private folder it is made in."""
-
-    id: str
-    sequence: int
-    folder: Path
-
-    @property
-    def archive(self) -> Path:
-        return self.folder / archive_name(self.id)
 
 
 # Reading ----------------------------------------------------------------------------------------
@@ -150,6 +133,12 @@ def _opened(directory: Path) -> Iterator[int | None]:
         yield folder
     finally:
         os.close(folder)
+
+
+def names(directory: Path) -> list[str]:
+    """Return all that stands in the folder, whatever it is."""
+    with _opened(directory) as folder:
+        return _names(folder)
 
 
 def _names(folder: int | None) -> list[str]:
@@ -291,62 +280,6 @@ def _unbelievable(other: Unreadable) -> VerificationFailed:
 # Writing ----------------------------------------------------------------------------------------
 
 
-def draft(directory: Path, *, created_at: datetime.datetime) -> Draft:
-    """Begin a backup: choose its id and sequence number, make its staging folder."""
-    listing = briefs(directory)
-    taken = [backup.sequence for backup in listing.backups]
-    taken += [other.sequence for other in listing.unreadable]
-    stem = created_at.strftime("%Y%m%d-%H%M%S")
-    number = 1
-    while True:
-        id_ = stem if number == 1 else f"{stem}-{number}"
-        names = (archive_name(id_), manifest_name(id_))
-        if not any((directory / name).exists() for name in names):
-            break
-        number += 1
-    folder = files.private_folder(files.private_folder(directory / _STAGING) / id_)
-    return Draft(id=id_, sequence=max(taken, default=0) + 1, folder=folder)
-
-
-def commit(directory: Path, backup: Backup) -> None:
-    """Make a staged and proven backup one that counts. Its archive is synced already."""
-    folder = directory / _STAGING / backup.id
-    with files.writing_to(directory):
-        files.write_new(folder / sidecar_name(backup.id), manifest.sidecar(backup))
-        files.sync_folder(folder)
-        # From here on the staged backup is whole, and a later run will finish what this one began.
-        files.replace(folder / manifest_name(backup.id), sealed(backup))
-        _move(directory, folder)
-
-
-def _move(directory: Path, folder: Path) -> None:
-    """Rename a whole staged backup into place, its manifest last. May be repeated at any point.
-
-    The staging folder goes last of all: while it is there, a later run looks after the rest.
-    """
-    id_ = folder.name
-    for name in (archive_name(id_), sidecar_name(id_)):
-        if (folder / name).exists():
-            (folder / name).replace(directory / name)
-    files.sync_folder(directory)
-    if (folder / manifest_name(id_)).exists():
-        (folder / manifest_name(id_)).replace(directory / manifest_name(id_))
-    files.sync_folder(directory)
-    point_latest(directory)
-    files.remove_tree(folder)
-
-
-def staging(directory: Path) -> Path:
-    """Return where backups are made. Each folder in it is one that was begun."""
-    return directory / _STAGING
-
-
-def discard(draft: Draft) -> None:
-    """Remove what a run that failed had staged. What is whole already stays: `recover` ends it."""
-    if not (draft.folder / manifest_name(draft.id)).exists():
-        files.remove_tree(draft.folder)
-
-
 def point_latest(directory: Path, *, look: Callable[[], BriefListing] | None = None) -> None:
     """Let `backup-latest.tar.gz` be the newest verified archive."""
     newest = (look() if look else briefs(directory)).newest_verified
@@ -365,41 +298,3 @@ def rewrite(directory: Path, backup: Backup) -> None:
     with files.writing_to(directory):
         files.replace(directory / manifest_name(backup.id), sealed(backup))
         point_latest(directory)
-
-
-def is_of_backups(name: str) -> bool:
-    """Return whether something of this name beside the backups is eiderd's own."""
-    return name in {_STAGING, LATEST_ARCHIVE} or name.startswith(("backup-", ".backup-"))
-
-
-# Recovering -------------------------------------------------------------------------------------
-
-
-def recover(directory: Path, *, look: Callable[[], BriefListing] | None = None) -> None:
-    """Finish or remove what an earlier run left. Only under the store lock.
-
-    A full disk does not stop it, or nothing could be pruned then. `look` may be that of `Briefs`.
-    """
-    with files.writing_to(directory), _opened(directory) as folder:
-        names = _names(folder)
-        for name in names:
-            if name.startswith(".backup-") and name.endswith(".new"):
-                (directory / name).unlink()  # a rewrite that was cut short; the old one stands
-        removal.recover(directory, names)
-    with contextlib.suppress(NoSpace):
-        _recover_staged(directory)
-        point_latest(directory, look=look)  # a run may have ended between a manifest and this
-
-
-def _recover_staged(directory: Path) -> None:
-    staging = directory / _STAGING
-    files.ensure_not_led_astray(staging)
-    with files.writing_to(directory):
-        if not staging.is_dir():
-            return
-        for folder in sorted(staging.iterdir()):
-            whole = (folder / manifest_name(folder.name)).exists()
-            if whole or (directory / manifest_name(folder.name)).exists():
-                _move(directory, folder)
-            else:
-                files.remove_tree(folder)

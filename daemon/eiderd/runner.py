@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from eiderd import catalog
+from eiderd import staging
 from eiderd.errors import Busy, EiderError, Interrupted
 from eiderd.model import Backup, Ending, RunOutcome
 from eiderd.outside import clock, files
@@ -130,7 +130,7 @@ class Runner:
 
         hint = _BUSY.format(directory)
         with files.locked(*folders, hint=hint, go_on_waiting=go_on_waiting):
-            catalog.recover(directory, look=self._briefs.look)
+            staging.recover(directory, look=self._briefs.look)
             yield
 
     def _failed(self, run: Run, error: BaseException, *, began: float) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eiderd import catalog
+from eiderd import catalog, staging
 from eiderd.model import State
 from tests import helpers
 from tests.steps import PowerCut, Steps
@@ -187,10 +187,10 @@ def given_staged(original: Place, folder: Path) -> tuple[Path, Any]:
     """Return a backup folder in which the newest backup is staged, proven and not committed."""
     shutil.copytree(original.backups, folder, symlinks=True)
     newest = catalog.read(folder).backups[-1]
-    staging = folder / ".staging" / newest.id
-    staging.mkdir(parents=True)
+    staged = folder / ".staging" / newest.id
+    staged.mkdir(parents=True)
     archive = folder / newest.archive
-    archive.rename(staging / newest.archive)
+    archive.rename(staged / newest.archive)
     archive.with_name(f"{newest.archive}.sha256").unlink()
     (folder / catalog.manifest_name(newest.id)).unlink()
     catalog.point_latest(folder)
@@ -221,7 +221,7 @@ def test_power_cut_at_every_step_of_a_commit_leaves_old_or_new(
 ) -> None:
     folder, newest = given_staged(taken[0], tmp_path / "counted")
     with steps.cut(None):
-        catalog.commit(folder, newest)
+        staging.commit(folder, newest)
     total = len(steps.taken)
     assert total > 8
     assert_old_or_new(folder, newest, where="uncut")
@@ -230,11 +230,11 @@ def test_power_cut_at_every_step_of_a_commit_leaves_old_or_new(
     for at in range(1, total + 1):
         folder, newest = given_staged(taken[0], tmp_path / str(at))
         with pytest.raises(PowerCut), steps.cut(at, after=after):
-            catalog.commit(folder, newest)
+            staging.commit(folder, newest)
         before = {backup.id for backup in catalog.read(folder).backups}
         for backup in catalog.read(folder).backups:  # even without a recovery
             assert (folder / backup.archive).exists(), at
-        catalog.recover(folder)
+        staging.recover(folder)
         outcomes.append(assert_old_or_new(folder, newest, where=at))
         assert before <= {backup.id for backup in catalog.read(folder).backups}
     assert outcomes == sorted(outcomes), "once it is committed it stays committed"
@@ -246,7 +246,7 @@ def test_power_cut_at_every_step_of_a_recovery_too(
 ) -> None:
     folder, newest = given_staged(taken[0], tmp_path / "once")
     with steps.cut(None):
-        catalog.commit(folder, newest)
+        staging.commit(folder, newest)
     commits = len(steps.taken)
     for at in range(commits // 2, commits + 1):
         cut = 0
@@ -254,12 +254,12 @@ def test_power_cut_at_every_step_of_a_recovery_too(
             cut += 1
             folder, newest = given_staged(taken[0], tmp_path / f"{at}-{cut}")
             with pytest.raises(PowerCut), steps.cut(at):
-                catalog.commit(folder, newest)
+                staging.commit(folder, newest)
             with contextlib.suppress(PowerCut), steps.cut(cut):
-                catalog.recover(folder)
+                staging.recover(folder)
             if len(steps.taken) < cut:
                 break
-            catalog.recover(folder)
+            staging.recover(folder)
             assert_old_or_new(folder, newest, where=(at, cut))
             shutil.rmtree(folder)
 
@@ -271,10 +271,10 @@ def test_a_failure_at_every_step_of_a_commit_loses_no_proven_backup_and_leaves_n
     """Unlike a power cut, what fails is followed by `discard`, as in the backup job."""
     folder, newest = given_staged(taken[0], tmp_path / "counted")
     with steps.cut(None):
-        catalog.commit(folder, newest)
+        staging.commit(folder, newest)
     for at in range(1, len(steps.taken) + 1):
         folder, newest = given_staged(taken[0], tmp_path / f"{kind}-{at}")
-        draft = catalog.Draft(
+        draft = staging.Draft(
             id=newest.id, sequence=newest.sequence, folder=folder / ".staging" / newest.id
         )
         error = {
@@ -284,10 +284,10 @@ def test_a_failure_at_every_step_of_a_commit_loses_no_proven_backup_and_leaves_n
         }[kind]
         try:
             with steps.cut(at, error=error):
-                catalog.commit(folder, newest)
+                staging.commit(folder, newest)
         except BaseException:  # noqa: BLE001
-            catalog.discard(draft)
-        catalog.recover(folder)
+            staging.discard(draft)
+        staging.recover(folder)
         assert_old_or_new(folder, newest, where=(kind, at))
 
 
@@ -310,7 +310,7 @@ def test_power_cut_at_every_step_of_a_rewrite_leaves_old_or_new(
         listing = catalog.read(folder)
         assert not listing.unreadable
         assert listing.backups[-1] in (newest, corrupt)
-        catalog.recover(folder)
+        staging.recover(folder)
         latest = str((folder / "backup-latest.tar.gz").readlink())
         verified = catalog.read(folder).newest_verified
         assert verified is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eiderd import catalog, manifest
+from eiderd import catalog, manifest, staging
 from eiderd.model import State
 from tests import helpers
 from tests.steps import PowerCut, Steps
@@ -87,7 +87,7 @@ def test_power_cut_at_every_step_of_a_removal_leaves_all_or_nothing(
         with pytest.raises(PowerCut), steps.cut(at, after=after):
             catalog.remove(folder, oldest)
         listed = assert_listed_is_whole(folder, where=at)  # even without a recovery
-        catalog.recover(folder)
+        staging.recover(folder)
         outcomes.append(assert_old_or_new(folder, ids, where=at))
         assert assert_listed_is_whole(folder, where=at) == listed, "what was gone stays gone"
     assert outcomes == [after or at > 1 for at in range(1, len(outcomes) + 1)]
@@ -103,10 +103,10 @@ def test_power_cut_at_every_step_of_a_recovery_too(
             with pytest.raises(PowerCut), steps.cut(at):
                 catalog.remove(folder, oldest)
             with contextlib.suppress(PowerCut), steps.cut(cut):
-                catalog.recover(folder)
+                staging.recover(folder)
             ended = len(steps.taken) < cut
             assert_listed_is_whole(folder, where=(at, cut))
-            catalog.recover(folder)
+            staging.recover(folder)
             assert assert_old_or_new(folder, ids, where=(at, cut))
             shutil.rmtree(folder)
             if ended:
@@ -125,7 +125,7 @@ def test_a_failure_at_every_step_of_a_removal_leaves_all_or_nothing(
         with contextlib.suppress(Exception), steps.cut(at, error=OSError(number, "no")):
             catalog.remove(folder, oldest)
         assert_listed_is_whole(folder, where=at)
-        catalog.recover(folder)
+        staging.recover(folder)
         gone = assert_old_or_new(folder, ids, where=at)
         # What cannot even begin, and an archive that may not go, leave the backup as it was. A
         # folder without room for another name is no obstacle.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pip
 import pytest
 
+from tests import busy_application
 from tests.helpers import until
 from tests.service import box
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 PROJECT: Final = Path(__file__).parents[2]
 PYTHON: Final = "/opt/eiderd/bin/python"
 USER: Final = 10001
-APPLICATION: Final = Path(__file__).with_name("contained_application.py")
+APPLICATION: Final = Path(busy_application.__file__)
+_ROWS: Final = "200000"
 _HOME: Final = box.CACHE.with_name("docker")
 _RUN: Final = Path("/run/eiderd-tests")
 _BASE: Final = "python:3.11-slim"
@@ -100,10 +102,10 @@ class Docker:
         """Start one that holds DATA/app.duckdb open and writes for ever; wait for the database."""
         data.mkdir(parents=True, exist_ok=True)
         os.chown(data, USER, USER)
-        program = ("eiderd", PYTHON, "-I", "/application.py", "/data/app.duckdb", "/data/busy")
+        command = (PYTHON, "-I", "/application.py", "/data/app.duckdb", "/data/busy", _ROWS)
         self.start(
             name, *options, *self.mounted(data), f"--volume={APPLICATION}:/application.py:ro",
-            *program,
+            "eiderd", *command,
         )  # fmt: skip
         until((data / "ready").exists, what=f"a database: {self.run('logs', name).stderr}")
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eiderd.outside import first_process
+from tests import busy_application
 from tests.helpers import Place, until
-from tests.real import contained_application
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
     """A live application, which runs outside."""
     made = Place(tmp_path)
     made.database.parent.mkdir()
-    command = [sys.executable, contained_application.__file__, str(made.database), "no-file"]
+    program = busy_application.__file__
+    command = [sys.executable, program, str(made.database), "no-file", "200000"]
     with subprocess.Popen(command) as application:
         until((made.database.parent / "ready").exists, what="a database")
         yield made

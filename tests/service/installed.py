@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests import busy_application
 from tests.helpers import until
 from tests.service import box, product
 from tests.service.box import Box
@@ -21,7 +22,7 @@ DATABASE: Final = "/var/lib/app/app.duckdb"
 BUSY: Final = "/run/app/busy"
 BACKUPS: Final = "/var/lib/eiderd/backups"
 ALSO: Final = ("rpm", "pipx")  # one tree for all tests that want more than the rest
-_APPLICATION: Final = Path(__file__).with_name("application.py")
+_APPLICATION: Final = Path(busy_application.__file__)
 _UNITS: Final = Path(__file__).parents[2] / "systemd"
 
 # The strictest umask there is, as a hardened unit has it: nobody else may read what it makes.

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eiderd import catalog, manifest
+from eiderd import catalog, manifest, staging
 from eiderd.errors import NoSpace, NoSuchBackup, StoreUnavailable, VerificationFailed
 from eiderd.evidence import Member, TableContent
 from eiderd.model import (
@@ -38,11 +38,11 @@ NOON = datetime.datetime(2026, 3, 29, 12, 0, 0, tzinfo=datetime.UTC)
 def _given_backup(
     directory: Path, *, state: State = State.VERIFIED, at: datetime.datetime = NOON, note: str = ""
 ) -> Backup:
-    draft = catalog.draft(directory, created_at=at)
+    draft = staging.draft(directory, created_at=at)
     data = f"the archive of {draft.id}".encode()
     draft.archive.write_bytes(data)
     backup = _backup(draft.id, draft.sequence, data, state=state, at=at, note=note)
-    catalog.commit(directory, backup)
+    staging.commit(directory, backup)
     return backup
 
 
@@ -173,7 +173,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     for name in ("backup-notes.json", "backup-.json", "photo.jpg"):
         (tmp_path / name).write_text("{}")
     _given_backup(tmp_path)
-    catalog.recover(tmp_path)
+    staging.recover(tmp_path)
     assert (tmp_path / "photo.jpg").exists()
     assert {u.id for u in catalog.read(tmp_path).unreadable} == {"notes", ""}
 
@@ -187,15 +187,15 @@ def test_a_manifest_is_plain_json(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_is_removed_or_finished(tmp_path: Path) -> None:
     kept = _given_backup(tmp_path)
-    half = catalog.draft(tmp_path, created_at=NOON)
+    half = staging.draft(tmp_path, created_at=NOON)
     half.archive.write_bytes(b"half an archive")
-    whole = catalog.draft(tmp_path, created_at=NOON + datetime.timedelta(hours=1))
+    whole = staging.draft(tmp_path, created_at=NOON + datetime.timedelta(hours=1))
     data = b"whole"
     whole.archive.write_bytes(data)
     backup = _backup(whole.id, 2, data, state=State.VERIFIED, at=NOON)
     (whole.folder / f"{backup.archive}.sha256").write_text("...")
     (whole.folder / catalog.manifest_name(whole.id)).write_bytes(catalog.sealed(backup))
-    catalog.recover(tmp_path)
+    staging.recover(tmp_path)
     assert catalog.read(tmp_path).backups == (kept, backup)
     assert (tmp_path / backup.archive).read_bytes() == data
     assert list((tmp_path / ".staging").iterdir()) == []
@@ -390,7 +390,7 @@ def test_a_removal_that_was_cut_short_is_ended(tmp_path: Path) -> None:
     for backup, way in zip(gone, ways, strict=True):
         known = tmp_path / catalog.manifest_name(backup.id)
         known.rename(tmp_path / way(backup.id))
-    catalog.recover(tmp_path)
+    staging.recover(tmp_path)
     left = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert left == {
         kept.archive, f"{kept.archive}.sha256", catalog.manifest_name(kept.id),
@@ -412,7 +412,7 @@ def test_what_only_looks_like_a_removal_is_somebodys_own(tmp_path: Path) -> None
     for name, data in (own | archives).items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / ".backup-20200105-000000.json.pruned").mkdir()
-    catalog.recover(tmp_path)
+    staging.recover(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} - {"other"} == {
         *own, *archives, ".backup-20200105-000000.json.pruned",
     }  # fmt: skip
@@ -422,7 +422,7 @@ def test_a_manifest_that_a_person_put_back_is_a_backup_again(tmp_path: Path) -> 
     backup = _given_backup(tmp_path)
     known = tmp_path / catalog.manifest_name(backup.id)
     (tmp_path / manifest.pruned_name(backup.id)).write_bytes(known.read_bytes())
-    catalog.recover(tmp_path)
+    staging.recover(tmp_path)
     assert catalog.read(tmp_path).backups == (backup,)
     assert not (tmp_path / manifest.pruned_name(backup.id)).exists()
 
@@ -433,7 +433,7 @@ def test_what_a_recovery_may_not_remove_does_not_stop_it(
     kept, gone = _given_backup(tmp_path), _given_backup(tmp_path)
     (tmp_path / catalog.manifest_name(gone.id)).rename(tmp_path / manifest.pruned_name(gone.id))
     helpers.forbid_removing(monkeypatch, gone.archive)
-    catalog.recover(tmp_path)
+    staging.recover(tmp_path)
     assert (tmp_path / "backup-latest.tar.gz").readlink() == Path(kept.archive)
     assert (tmp_path / manifest.pruned_name(gone.id)).exists()
 
@@ -446,6 +446,6 @@ def test_a_recovery_on_a_full_disk_goes_on(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "point", full)
-    catalog.recover(tmp_path)
+    staging.recover(tmp_path)
     with pytest.raises(NoSpace):
         catalog.point_latest(tmp_path)

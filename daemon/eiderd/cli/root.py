@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eiderd import __version__, catalog
+from eiderd import __version__, catalog, staging
 from eiderd import config as configuration
 from eiderd.cli import terminal
 from eiderd.cli.group import group
@@ -106,7 +106,7 @@ class _Session:
         finally:
             # `sudo eider restore`: the service must be able to read what root made.
             ownership.hand_over(settings.service.state, is_ours=lambda _name: True)
-            ownership.hand_over(settings.backup.directory, is_ours=catalog.is_of_backups)
+            ownership.hand_over(settings.backup.directory, is_ours=staging.is_of_backups)
 
 
 def _groups_of_the_service() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import datetime
 import functools
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from eiderd import __version__, catalog, proof
+from eiderd import __version__, proof, staging
 from eiderd.comparison import compared
 from eiderd.errors import VerificationFailed
 from eiderd.evidence import StreamsTaken
@@ -99,7 +99,7 @@ def run(
     streams = capture_streams()
     captured = refresh()
     created_at = _consistency(captured).captured_to
-    draft = catalog.draft(directory, created_at=created_at)
+    draft = staging.draft(directory, created_at=created_at)
 
     def archive_and_check() -> tuple[Packed, Checked]:
         inside = _inside(draft, streams, created_at=created_at, database=source.name)
@@ -120,16 +120,16 @@ def run(
         )
         if backup.verified:
             backup = compared(directory, backup, compare=compare)
-        catalog.commit(directory, backup)
+        staging.commit(directory, backup)
     except BaseException:
-        catalog.discard(draft)
+        staging.discard(draft)
         raise
     ending = Ending.UNPROVEN if backup.state is State.UNVERIFIED else Ending.DONE
     return Outcome(ending=ending, value=backup, why=_why(backup))
 
 
 def _inside(
-    draft: catalog.Draft,
+    draft: staging.Draft,
     streams: StreamsTaken,
     *,
     created_at: datetime.datetime,
@@ -166,7 +166,7 @@ def without(backup: Backup) -> str:
 
 
 def _backup(
-    draft: catalog.Draft,
+    draft: staging.Draft,
     packed: Packed,
     captured: Captured,
     streams: StreamsTaken,

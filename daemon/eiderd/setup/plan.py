@@ -256,7 +256,7 @@ def group_of(data: Data) -> str:
     if not (shared and readable and passes and (data.folder.mode >> 3) & _ENTER):
         raise ConfigError(
             f"the group of {data.folder.path} ({data.folder.group}) cannot read the database",
-            hint="Install acl (apt-get install acl) and run: eider setup --access acl",
+            hint="Install acl (apt-get install acl, or dnf) and run: eider setup --access acl",
         )
     return data.folder.group
 

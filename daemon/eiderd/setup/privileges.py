@@ -78,7 +78,8 @@ def _lists(host: Host, settings: Settings, data: Data, notes: list[str]) -> Iter
     if not (host.has("setfacl") and host.has("getfacl")):
         raise ConfigError(
             f"{USER} may not read the database, and setfacl is not installed",
-            hint="apt-get install acl; where there is none: eider setup --access group",
+            hint="Install acl (apt-get install acl, or dnf); where there is none: "
+            "eider setup --access group",
         )
     given = tuple(setup_plan.grants(data))
     if strange := next((one.path for one in given if not one.path.isprintable()), None):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eiderd import catalog, manifest
+from eiderd import catalog, manifest, staging
 from eiderd.errors import NoSpace, VerificationFailed
 from eiderd.evidence import (
     Captured,
@@ -109,13 +109,13 @@ def test_an_archive_is_synced_and_proven_before_it_is_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = Steps()
-    commit = catalog.commit
+    commit = staging.commit
 
     def committed(*arguments: Any) -> None:
         steps.taken.append("commit")
         commit(*arguments)
 
-    monkeypatch.setattr(catalog, "commit", committed)
+    monkeypatch.setattr(staging, "commit", committed)
     made = _run(tmp_path, steps)
     before = ["ensure room", "streams", "refresh", "pack"]  # never the streams after the database
     assert steps.taken == [*before, "check", "sync", "open", "commit"]

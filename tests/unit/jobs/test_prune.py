@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eiderd import catalog, entry, retention
+from eiderd import catalog, entry, retention, staging
 from eiderd import config as configuration
 from eiderd.app import App
 from eiderd.errors import StoreUnavailable
@@ -43,7 +43,7 @@ def _given_backup(
     directory: Path, age: datetime.timedelta, state: State = State.VERIFIED, *, pinned: bool = False
 ) -> Backup:
     at = NOW - age
-    draft = catalog.draft(directory, created_at=at)
+    draft = staging.draft(directory, created_at=at)
     draft.archive.write_bytes(b"archive")
     backup = Backup(
         id=draft.id, sequence=draft.sequence, created_at=at, state=state,
@@ -54,7 +54,7 @@ def _given_backup(
         proof=Proof(level=Level.RESTORE, at=at), content=Content(),
         members=(Member(name="x", bytes=1, sha256="00"),), eiderd="0",
     )  # fmt: skip
-    catalog.commit(directory, backup)
+    staging.commit(directory, backup)
     return backup
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eiderd import catalog, manifest
+from eiderd import catalog, manifest, staging
 from eiderd.errors import NoSuchBackup, StoreUnavailable, VerificationFailed
 from eiderd.jobs import quarantine
 from eiderd.model import Backup, Ending, Outcome, State
@@ -142,7 +142,7 @@ def test_whatever_instant_the_power_goes_nothing_is_lost_and_the_next_run_ends_i
         for name in _names(bad.id):
             places = [path for path in (directory / name, folder / name) if path.exists()]
             assert len(places) == 1, f"{name} is at {places} after step {cut}"
-        catalog.recover(directory)
+        staging.recover(directory)
         listed = {one.id: one.state for one in catalog.briefs(directory).backups}
         assert listed[good.id] is State.VERIFIED
         if bad.id in listed:

@@ -30,7 +30,7 @@ def odd(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     """A file, and who holds it: a process whose name and arguments are Latin-1."""
     file = tmp_path / "app.duckdb"
     file.write_bytes(b"x")
-    command = [b"caf\xe9", "-c", _HOLD, os.fsencode(file)]
+    command: list[str | bytes] = [b"caf\xe9", "-c", _HOLD, os.fsencode(file)]
     with subprocess.Popen(
         command, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:

@@ -1,8 +1,9 @@
-"""An application in a unit of its own: it holds a DuckDB database open and writes for ever.
+"""An application by itself, in a unit or a container: it holds a database open, writes for ever.
 
-    python application.py DATABASE BUSY-FILE
+    python busy_application.py DATABASE BUSY-FILE [ROWS]
 
-While BUSY-FILE exists it never rests: a checkpoint after each commit, over all of the file.
+While BUSY-FILE exists it never rests: a checkpoint after each commit, over all of the file. A file
+`ready` beside the database says that something was committed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ import duckdb
 ROWS = 1_500_000  # of 16 bytes, which do not compress
 
 
-def main(database: str, busy: Path) -> None:
-    connection = duckdb.connect(database)
-    run = connection.execute
+def main(database: str, busy: Path, rows: int = ROWS) -> None:
+    run = duckdb.connect(database).execute
     run("SET threads = 1")
     run("CREATE TABLE IF NOT EXISTS facts (id BIGINT, noise UBIGINT, more UBIGINT)")
     run("CREATE TABLE IF NOT EXISTS commits (number BIGINT)")
-    found = run("SELECT count(*) FROM facts").fetchone()
-    if found == (0,):
-        run(f"INSERT INTO facts SELECT i, hash(i), hash(i + 1) FROM range({ROWS}) r(i)")
+    if run("SELECT count(*) FROM facts").fetchone() == (0,):
+        run(f"INSERT INTO facts SELECT i, hash(i), hash(i + 1) FROM range({rows}) r(i)")
         run("CHECKPOINT")
     for number in itertools.count():
         never_rests = busy.exists()
@@ -35,6 +34,8 @@ def main(database: str, busy: Path) -> None:
         run("UPDATE facts SET noise = hash(noise) WHERE id % 7919 = ?", [number % 7919])
         run("INSERT INTO commits VALUES (?)", [number])
         run("COMMIT")
+        if not number:
+            Path(database).with_name("ready").touch()
         if never_rests:
             run("CHECKPOINT")
         else:
@@ -43,4 +44,4 @@ def main(database: str, busy: Path) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))
