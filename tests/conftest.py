@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Below `nohup`, or behind `&` in a script, these are ignored, and so they would be by whatever
+    # is run here: it could not be interrupted.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            standard = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if standard else signal.SIG_DFL)
     if (path := config.getoption("--note-skipped")) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_NoteSkipped(Path(path)))
 
