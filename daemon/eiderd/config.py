@@ -6,19 +6,16 @@ keys are refused, everything wrong is said at once. Units stand in the values: "
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
-import re
 import shlex
-import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from eiderd import resources, schedule
+from eiderd import resources, schedule, toml
 from eiderd.errors import ConfigError
 from eiderd.outside import rights
 from eiderd.schema import matrices
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = Path("/etc/eiderd/eiderd.toml")
 _LARGEST_FILE = 1_000_000
-_LONGEST_SHOWN = 80
+_MOST_TOLD, _LONGEST_TOLD = 50, 1000  # of problems; a file that is none of ours has any number
 
 Cron = Annotated[str, AfterValidator(schedule.checked_cron)]
 CronOrOff = Annotated[
@@ -274,9 +271,11 @@ def load(path: Path | None) -> tuple[Settings, Path | None]:
     wanted = path or Path(os.environ.get(environment.CONFIG) or DEFAULT_PATH)
     explicit = path is not None or environment.CONFIG in os.environ
     document, found = _read(wanted, explicit=explicit)
-    variables, problems = environment.read(os.environ, Settings)
-    document = environment.merge(document, variables)
-    merged = environment.merge(_profile(document, problems), document)
+    problems: list[str] = []
+    said, _wrong = environment.read(os.environ, Settings, below=document)  # which profile, for one
+    below = environment.merge(_profile(said, problems), document)
+    merged, wrong = environment.read(os.environ, Settings, below=below)
+    problems += wrong
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(merged)
@@ -307,7 +306,10 @@ def _refused(problems: list[str], *, where: Path | None) -> ConfigError:
         return ConfigError(said, hint=_setting_up(where))
     place = plain(str(where)) if where else "the environment"
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    lines = "".join(f"\n  - {plain(problem)}" for problem in problems)
+    told = [wording.short(plain(problem), most=_LONGEST_TOLD) for problem in problems[:_MOST_TOLD]]
+    if len(problems) > _MOST_TOLD:
+        told.append(f"and {len(problems) - _MOST_TOLD} more")
+    lines = "".join(f"\n  - {line}" for line in told)
     return ConfigError(
         f"{count} in {place}:{lines}",
         hint="Correct it and run: eider config check",
@@ -326,7 +328,7 @@ def _read(path: Path, *, explicit: bool) -> tuple[dict[str, Any], Path | None]:
             data = file.read(_LARGEST_FILE + 1)
         if len(data) > _LARGEST_FILE:
             raise ConfigError(f"{path} is too large", hint="Name another file with --config.")
-        return tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode()), path
+        return toml.read(data.decode()), path
     except FileNotFoundError as error:
         if not explicit:
             return {}, None
@@ -341,10 +343,9 @@ def _read(path: Path, *, explicit: bool) -> tuple[dict[str, Any], Path | None]:
         raise ConfigError(
             f"{path} is no text in UTF-8", hint=f"See what it is: file {shlex.quote(str(path))}"
         ) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+    except ValueError as error:
         raise ConfigError(
-            f"{path} is not TOML: {why}", hint="Strings need quotes, sections look like [backup]."
+            f"{path} is not TOML: {error}", hint="Strings need quotes, sections look like [backup]."
         ) from error
 
 
@@ -354,9 +355,10 @@ def _profile(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]
         return {}
     known = resources.profiles()
     if name not in known:
-        problems.append(f"profile: there is no profile {name!r}, only {', '.join(sorted(known))}")
+        said = wording.short(repr(name))
+        problems.append(f"profile: there is no profile {said}, only {', '.join(sorted(known))}")
         return {}
-    return tomllib.loads(known[name].read_text())
+    return toml.read(known[name].read_text())
 
 
 def _said(problem: Mapping[str, Any]) -> str:
@@ -369,17 +371,7 @@ def _said(problem: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             return f"{place} is not a setting{wording.suggestion(Settings, problem['loc'])}"
         case _:
-            shown = _short(_without_passwords(problem["input"]))
-            return f"{place}: {wording.wrong(problem)} (it is {shown})"
-
-
-def _without_passwords(value: object) -> str:
-    """Return a value as it stands in the file, but for what a URL says of who logs in."""
-    return re.sub(r"//[^/\s]*@", "//***@", repr(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+            return f"{place}: {wording.wrong(problem)} (it is {wording.shown(problem)})"
 
 
 def _path(

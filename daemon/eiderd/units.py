@@ -8,8 +8,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSerializer
 
-_DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|w)")
+_PART = r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|w)"
+_PARTS = re.compile(_PART)
+_DURATION = re.compile(rf"(?:{_PART}\s*)+")
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_SIZE = re.compile(r"\s*(?:\d+(?:\.\d+)?|\.\d+)\s*(?:[A-Za-z]+\s*)?")
 _BYTES = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
 _BINARY = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 _SHORTEST_SECONDS = 0.001
@@ -24,9 +27,9 @@ def read_duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
     text = str(value).strip()
-    if not text or _DURATION.sub("", text).strip():
+    if not _DURATION.fullmatch(text):
         raise ValueError('a duration has a unit, as in "90s", "5m", "1h30m", "7d"')
-    seconds = sum(float(m["count"]) * _SECONDS[m["unit"]] for m in _DURATION.finditer(text))
+    seconds = sum(float(m["count"]) * _SECONDS[m["unit"]] for m in _PARTS.finditer(text))
     if not _SHORTEST_SECONDS <= seconds <= _LONGEST_DAYS * _SECONDS["d"]:
         raise ValueError(f"a duration is at least 1ms and at most {_LONGEST_DAYS}d")
     return timedelta(milliseconds=round(seconds * 1000))
@@ -79,6 +82,13 @@ def spell_size(value: int) -> str:
     return str(int(value))
 
 
+def _checked_size(value: object) -> object:
+    """Refuse what pydantic reads the beginning of: "1,000GB" were one byte, and so were `true`."""
+    if isinstance(value, bool) or (isinstance(value, str) and not _SIZE.fullmatch(value)):
+        raise ValueError('a size is a number with a unit, as in "500MB", "1.5GB", "2GiB"')
+    return value
+
+
 def size_between(least: int, most: int) -> AfterValidator:
     """Return what refuses a size outside these bounds, in a person's words."""
 
@@ -128,4 +138,9 @@ Interval = Annotated[
     AfterValidator(_not_too_short),
     PlainSerializer(lambda value: spell_duration(value) if value else _NEVER, when_used="json"),
 ]
-Size = Annotated[ByteSize, Field(gt=0), PlainSerializer(spell_size, when_used="json")]
+Size = Annotated[
+    ByteSize,
+    BeforeValidator(_checked_size),
+    Field(gt=0),
+    PlainSerializer(spell_size, when_used="json"),
+]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from eiderd import config, entry, units
 from eiderd.cli import terminal
@@ -128,10 +129,18 @@ def test_durations_come_back_as_they_were_spelt(milliseconds: int) -> None:
     assert units.read_duration(units.spell_duration(time)) == time
 
 
-@pytest.mark.parametrize("text", ["", "5", "m", "5 parsecs", "-5m", "1h x"])
+@pytest.mark.parametrize("text", ["", "5", "m", "5 parsecs", "-5m", "1h x", "5m5", "x5m"])
 def test_a_duration_without_a_unit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="unit"):
         units.read_duration(text)
+
+
+@pytest.mark.parametrize("part", ["9", "1m", "1m ", "1.", " "])
+def test_a_duration_or_size_as_long_as_a_file_is_refused_at_once(part: str) -> None:
+    with pytest.raises(ValueError, match="unit"):
+        units.read_duration(f"1{part * 300_000}1")
+    with pytest.raises(ValidationError, match="unit"):
+        TypeAdapter(units.Size).validate_python(f"1{part * 300_000}!")
 
 
 # Bounds -----------------------------------------------------------------------------------------
@@ -148,7 +157,10 @@ def _with(section: str, line: str) -> str:
         ("service", 'look_every = "999ms"', "between 1s and 1h"),
         ("service", 'look_every = "61m"', "between 1s and 1h"),
         ("engine", 'memory_limit = "2TB"', "between 64MB and 1TB"),
-        ("engine", "memory_limit = true", "between"),
+        ("engine", "memory_limit = true", "a size is a number with a unit"),
+        ("retention", 'max_total_bytes = "1,000GB"', "a size is a number with a unit"),
+        ("retention", 'max_total_bytes = "1.000.000GB"', "a size is a number with a unit"),
+        ("retention", 'max_total_bytes = "5GB or so"', "a size is a number with a unit"),
         ("engine", "threads = 0", "threads"),
         ("engine", "threads = 257", "threads"),
         ("engine", 'others = ["a\\u0000b"]', "printable"),
@@ -187,9 +199,41 @@ def test_the_bounds_themselves_are_within(tmp_path: Path, section: str, line: st
     config.load(_write(tmp_path, _with(section, line)))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 5000 + "]" * 5000, "is not TOML: it is nested too deeply"),
+        (
+            "[content.time_columns]\na" + ".a" * 5000 + " = 1",
+            "is not TOML: it is nested too deeply",
+        ),
+        ("[retention]\ndaily = " + "9" * 5000, "is not TOML: a number in it is too large"),
+        ("[retention]\ndaily = 0x" + "f" * 5000, "is not TOML: a number in it is too large"),
+        ("[backup]\ninclude = [9223372036854775808]", "is not TOML: a number in it is too large"),
+    ],
+)
+def test_what_no_toml_can_mean_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    assert said in _problems(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"a{number} = 1\n" for number in range(5000)),
+        f'"{"a " * 100_000}" = 1\n',
+        f'profile = "{"a " * 100_000}"\n',
+        f"[backup]\ninclude = [{'1,' * 5000}]\n",
+    ],
+    ids=["keys", "key", "profile", "list"],
+)
+def test_whatever_is_wrong_is_told_in_a_page(tmp_path: Path, text: str) -> None:
+    said = _problems(tmp_path, f"{text}[database]\npath = '/data/x.duckdb'\n")
+    assert len(said) < 5000
+    more = said.endswith("\n  - and 4950 more")
+    assert more is said.startswith("5000 problems")
+
+
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nested too deeply"):
-        config.load(_write(tmp_path, "a = " + "[" * 5000 + "]" * 5000))
     with pytest.raises(ConfigError, match="too large"):
         config.load(Path("/dev/zero"))
 
@@ -308,6 +352,82 @@ def test_every_setting_has_its_variable(tmp_path: Path, monkeypatch: pytest.Monk
     assert settings.content.time_columns["users"] == "seen_at"
     assert "playback_events" in settings.content.time_columns
     assert settings.mirror.keep is False
+
+
+def test_a_list_is_json_wherever_one_may_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in {
+        "EIDER_PROFILE": "cartographus",
+        "EIDER_APPLICATION__VERSION_COMMAND": '["app", "--version"]',
+        "EIDER_APPLICATION__COMMANDS__START": '["app", "start"]',
+        "EIDER_NATS__URL": ' ["nats://a:4222", "nats://b:4222"]',
+        "EIDER_NATS__STREAMS__MEDIA_EVENTS__SUBJECTS": '["one.>"]',
+        "EIDER_NATS__STREAMS__MEDIA_EVENTS__CONSUMERS__MEDIA-PROCESSOR-DUCKDB__FILTER_SUBJECTS":
+            '["one.a", "one.b"]',
+    }.items():  # fmt: skip
+        monkeypatch.setenv(variable, value)
+    settings, _path = config.load(_write(tmp_path, _FILE))
+    assert settings.application.version_command == ("app", "--version")
+    assert settings.application.commands["start"] == ("app", "start")
+    assert settings.nats.urls == ("nats://a:4222", "nats://b:4222")
+    assert list(settings.nats.streams) == ["MEDIA_EVENTS"]
+    stream = settings.nats.streams["MEDIA_EVENTS"]
+    assert stream.subjects == ("one.>",)
+    assert stream.consumers["media-processor-duckdb"].filter_subjects == ("one.a", "one.b")
+    assert len(stream.consumers) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "variables", "expected"),
+    [
+        ('profile = "cartographus"\n', {"MEDIA_EVENTS__EXPECTED": "false"}, {}),
+        ("[nats.streams.Orders]\nsubjects = ['a']\n", {"ORDERS__REPLICAS": "3"}, {"Orders": 3}),
+        (
+            "",
+            {"": '{"ORDERS": {"subjects": ["a"]}}', "ORDERS__REPLICAS": "5"},
+            {"ORDERS": 5},
+        ),
+        (
+            "[nats.streams.orders]\nsubjects = ['a']\n",
+            {"": '{"ORDERS": {"subjects": ["a"], "replicas": 2}}'},
+            {"orders": None, "ORDERS": 2},
+        ),
+    ],
+)
+def test_a_stream_keeps_the_case_of_its_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    variables: dict[str, str],
+    expected: dict[str, int | None],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv("EIDER_NATS__STREAMS" + (f"__{name}" if name else ""), value)
+    settings, _path = config.load(_write(tmp_path, f"{file}{_FILE}"))
+    found = {stream.name: stream.config.get("num_replicas") for stream in settings.nats.expected()}
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "variable", "said"),
+    [
+        ("", "ORDERS__SUBJECTS",
+         """of nats.streams; a new one is said as JSON: EIDER_NATS__STREAMS='{"NAME": {...}}'"""),
+        ("[nats.streams.A]\nsubjects = ['a']\n", "A__CONSUMERS__C__EXPECTED",
+         """said as JSON: EIDER_NATS__STREAMS__A__CONSUMERS='{"NAME": {...}}'"""),
+        ("[nats.streams]\na = {subjects = ['a']}\nA = {subjects = ['b']}\n", "A__EXPECTED",
+         "may mean a or A"),
+        ("nats = 5\n", "A__EXPECTED", "none of nats.streams"),
+    ],
+)  # fmt: skip
+def test_a_stream_that_nobody_named_is_not_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, variable: str, said: str
+) -> None:
+    monkeypatch.setenv(f"EIDER_NATS__STREAMS__{variable}", '["a"]')
+    message = _problems(tmp_path, file + _FILE)
+    assert f"EIDER_NATS__STREAMS__{variable} (environment)" in message
+    assert said in message
 
 
 @pytest.mark.parametrize("name", ["SCHEMA", "schema", "schema_", "DATABASE", "PROFILE", "LOG"])

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from eiderd import toml
 
 Numbers: TypeAlias = tuple[int, ...]
 
@@ -118,11 +119,11 @@ class Matrix(_Part):
 def read(text: str) -> Matrix:
     """Return the matrix that a file holds. Raise ValueError, in a person's words."""
     try:
-        return Matrix.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"it is not TOML: {error}") from error
+        return Matrix.model_validate(toml.read(text))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         said = str(first["msg"]).removeprefix("Value error, ")
         raise ValueError(f"{place}: {said}" if place else said) from error
+    except ValueError as error:
+        raise ValueError(f"it is not TOML: {error}") from error

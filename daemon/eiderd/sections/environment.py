@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import types
 import typing
 from typing import TYPE_CHECKING, Any
 
@@ -19,35 +20,27 @@ if TYPE_CHECKING:
 
 _PREFIX = "EIDER_"
 CONFIG = "EIDER_CONFIG"  # read by the command itself
-_UNKNOWN = object()
 
 
 def read(
-    variables: Mapping[str, str], settings: type[BaseModel]
+    variables: Mapping[str, str], settings: type[BaseModel], *, below: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what the variables set, in the shape of the file, and what is wrong with them."""
-    document: dict[str, Any] = {}
+    """Return `below`, which is the file above its profile, with what the variables set.
+
+    And what is wrong with them.
+    """
+    document: dict[str, Any] = dict(below)
     problems: list[str] = []
     for variable in sorted(variables):  # a section before the keys in it, which win
         if not variable.startswith(_PREFIX) or variable == CONFIG:
             continue
-        place = variable.removeprefix(_PREFIX).lower().split("__")
-        kind = _kind(settings, place)
-        if kind is _UNKNOWN:
-            near = difflib.get_close_matches(variable, _variables(settings), n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            problems.append(f"{plain(variable)} (environment) is not a setting{meant}")
-            continue
-        said = variables[variable]
-        if not is_unicode(said):
-            problems.append(f"{variable} (environment) is not text in UTF-8")
-            continue
         try:
-            value = json.loads(said) if _is_json(kind) else said
-        except (ValueError, RecursionError):
-            problems.append(f"{plain(variable)} (environment) must be JSON, as in {_example(kind)}")
-            continue
-        document = merge(document, _nested(place, value))
+            place, kinds = _place(settings, variable, known=document)
+            value = _value(variables[variable], kinds)
+        except ValueError as error:
+            problems.append(f"{plain(variable)} (environment) {error}")
+        else:
+            document = merge(document, _nested(place, value))
     return document, problems
 
 
@@ -68,32 +61,80 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _kind(settings: type[BaseModel], place: Sequence[str]) -> Any:  # noqa: ANN401  (any annotation)
-    """Return the type of the setting that is meant, _UNKNOWN if there is none."""
-    kind: Any = settings
-    for part in place:
+def _place(
+    settings: type[BaseModel], variable: str, *, known: object
+) -> tuple[list[str], tuple[Any, ...]]:
+    """Return where the setting stands that is meant, and what it may be. Raise ValueError."""
+    place: list[str] = []
+    kinds: tuple[Any, ...] = (settings,)
+    for part in variable.removeprefix(_PREFIX).lower().split("__"):
+        kind: Any = kinds[0] if len(kinds) == 1 else None
+        name = part
         if _is_section(kind):
             fields = {field.alias or name: field for name, field in kind.model_fields.items()}
-            kind = fields[part].annotation if part in fields else _UNKNOWN
+            inner = fields[part].annotation if part in fields else None
         elif typing.get_origin(kind) is dict:
-            kind = typing.get_args(kind)[1]
+            inner = typing.get_args(kind)[1]
+            name = _spelt(part, known, place, must_be_known=_is_section(inner))
         else:
-            return _UNKNOWN
-    return kind
+            inner = None
+        if inner is None:
+            raise ValueError(f"is not a setting{_suggestion(variable, settings)}")
+        place.append(name)
+        kinds = _kinds(inner)
+        known = known.get(name) if isinstance(known, dict) else None
+    return place, kinds
+
+
+def _spelt(name: str, known: object, place: Sequence[str], *, must_be_known: bool) -> str:
+    """Return a name as the file or the profile has it: variables are mostly written in capitals.
+
+    A new stream is refused: under a name that is spelt otherwise, it would be created.
+    """
+    names = [one for one in known if one.lower() == name] if isinstance(known, dict) else []
+    if len(names) == 1:
+        return str(names[0])
+    if not must_be_known:
+        return name
+    if names:
+        raise ValueError(f"may mean {' or '.join(map(plain, names))}")
+    table = f"{variable_of(place)}='{{\"NAME\": {{...}}}}'"
+    raise ValueError(f"means none of {'.'.join(place)}; a new one is said as JSON: {table}")
+
+
+def _value(said: str, kinds: Sequence[Any]) -> object:
+    """Return what a variable sets. Raise ValueError."""
+    if not is_unicode(said):
+        raise ValueError("is not text in UTF-8")
+    tables = [kind for kind in kinds if _is_section(kind) or typing.get_origin(kind) is dict]
+    lists = [kind for kind in kinds if typing.get_origin(kind) is tuple]
+    if not tables and not lists:
+        return said
+    if len(tables + lists) < len(kinds) and not said.lstrip().startswith("["):
+        return said  # one of several that may also be a list
+    try:
+        return json.loads(said)
+    except (ValueError, RecursionError) as error:
+        example = """'{"key": "value"}'""" if tables else """'["/one", "/two"]'"""
+        raise ValueError(f"must be JSON, as in {example}") from error
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:  # noqa: ANN401  (any annotation)
+    """Return what a setting may be, None aside."""
+    if typing.get_origin(kind) is typing.Annotated:
+        return _kinds(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return tuple(one for inner in typing.get_args(kind) for one in _kinds(inner))
+    return () if kind is type(None) else (kind,)
 
 
 def _is_section(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _is_json(kind: object) -> bool:
-    return _is_section(kind) or typing.get_origin(kind) in (tuple, dict)
-
-
-def _example(kind: object) -> str:
-    return (
-        """'["/one", "/two"]'""" if typing.get_origin(kind) is tuple else """'{"key": "value"}'"""
-    )
+def _suggestion(variable: str, settings: type[BaseModel]) -> str:
+    near = difflib.get_close_matches(variable, _variables(settings), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _nested(place: Sequence[str], value: object) -> dict[str, Any]:

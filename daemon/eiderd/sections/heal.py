@@ -42,6 +42,7 @@ class HealSection(Section):
     restore: bool = Field(
         False,
         description="When the application is down because its database cannot be opened: rescue it "
-        "on a copy and put that in its place, or else the newest verified backup. Then "
-        "run eider setup, which lets the service write there.",
+        "on a copy and put that in its place, or else the newest verified backup. That takes "
+        "engine.application, whose word counts. Then run eider setup, which lets the service write "
+        "there.",
     )

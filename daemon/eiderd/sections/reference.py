@@ -27,7 +27,9 @@ whether it can be meant, `eider config show` what is in force. Unknown settings 
 
 A duration has its unit (`"90s"`, `"1h30m"`, `"7d"`), and so has a size (`"500MB"`, `"2GiB"`). Each
 setting can come from the environment, which wins over the file, as the file wins over the profile:
-`EIDER_BACKUP__DIRECTORY` sets `backup.directory`; lists and tables are JSON there.
+`EIDER_BACKUP__DIRECTORY` sets `backup.directory`; lists and tables are JSON there. A variable finds
+a stream or consumer of the file or profile whatever the case of its name. A new one is said as
+JSON: `EIDER_NATS__STREAMS='{"Orders": {"subjects": ["orders.>"]}}'`.
 
 A profile (`profile = "cartographus"`) brings defaults for a known application.
 """

@@ -32,12 +32,16 @@ def _text(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    parts = urllib.parse.urlsplit(value)
     plain_text = value.isascii() and value.isprintable() and " " not in value
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain_text:
+    try:
+        parts = urllib.parse.urlsplit(value)
+        well = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # which would say what it takes for the port: a part of a password
+        well = False
+    if not well or not plain_text:
         raise ValueError('must be a URL, as in "http://127.0.0.1:3857/api/v1/health"')
-    if parts.username is not None or (parts.port or 1) < 1:
-        raise ValueError("must have no password in it, and a port that can be")
+    if parts.username is not None:
+        raise ValueError("must have no password in it")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ _WANTED: Final = {
     "less_than": "less than {lt}",
     "literal_error": "one of {expected}",
 }
+# Where somebody may have written the secret itself instead of the file it is in.
+_NAMES_A_SECRET: Final = re.compile("(token|password)_file|credentials|nkey|url_headers|basic_auth")
+_LONGEST_SHOWN: Final = 80
 
 
 def wrong(problem: Mapping[str, Any]) -> str:
@@ -39,6 +43,37 @@ def wrong(problem: Mapping[str, Any]) -> str:
     if wanted:
         return f"must be {wanted.format(**problem.get('ctx', {}))}"
     return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def shown(problem: Mapping[str, Any]) -> str:
+    """Given a problem as pydantic tells it, return the value in short, without secrets."""
+    names = [str(part) for part in problem["loc"]]
+    if any(map(_NAMES_A_SECRET.fullmatch, names)):
+        return "not shown, as it may be the secret itself"
+    return short(_shown(problem["input"], is_url=any(name.endswith("url") for name in names)))
+
+
+def short(text: str, *, most: int = _LONGEST_SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _shown(value: object, *, is_url: bool) -> str:
+    match value:
+        case dict():
+            return "a table"
+        case list() if any(isinstance(one, list) for one in value):
+            return "a list of lists"
+        case list():
+            return f"[{', '.join(_shown(one, is_url=is_url) for one in value)}]"
+        case str() if is_url or ":" in value:
+            return repr(without_password(value))
+        case _:
+            return repr(value)
+
+
+def without_password(url: str) -> str:
+    """Return a URL, also one that is none, but for who logs in: what stands before its last @."""
+    return re.sub(r"^([A-Za-z]+://)?.*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def suggestion(settings: type[BaseModel], place: tuple[int | str, ...]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd import config, resources
+from eiderd import config, resources, toml
 from eiderd.errors import ConfigError
-from eiderd.sections import environment, example
+from eiderd.sections import environment, example, wording
 from eiderd.setup.facts import KNOWN
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def chosen(*, state: str | None, backups: str | None) -> dict[str, Any]:
 def read(text: str, *, path: str) -> dict[str, Any]:
     """Return what a configuration says. Raise ConfigError."""
     try:
-        return tomllib.loads(text.removeprefix("\ufeff"))  # Windows puts it there
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return toml.read(text)
+    except ValueError as error:
         raise ConfigError(
             f"{path} is not TOML: {error}", hint="Correct it, or move it away, and run setup again."
         ) from error
@@ -125,9 +125,18 @@ def _lines(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     alone = {key: value for key, value in document.items() if not isinstance(value, dict)}
     sections = {key: value for key, value in document.items() if isinstance(value, dict)}
     return {
-        section: {key: f"{key} = {example.inline(value)}" for key, value in values.items()}
+        section: {key: f"{key} = {_shown(key, value)}" for key, value in values.items()}
         for section, values in {"": alone, **sections}.items()
     }
+
+
+def _shown(key: str, value: object) -> str:
+    """Return a value as it stands in the file, but for the password in a URL."""
+    if key.endswith("url"):
+        urls = value if isinstance(value, list) else [value]
+        bare = [wording.without_password(one) if isinstance(one, str) else one for one in urls]
+        value = bare if isinstance(value, list) else bare[0]
+    return example.inline(value)
 
 
 def _bare(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def test_the_closest_row_is_the_one_that_counts() -> None:
         ('application = "x"\nfoo = 1\n' + ROW.format("1.x", 1), "foo"),
         ('application = "x"\n' + ROW.format("1.x", 1) + 'duckdb = "new"\n', "must be a version"),
         ("= =", "not TOML"),
+        ("a = " + "[" * 5000, "not TOML: it is nested too deeply"),
     ],
 )
 def test_a_matrix_that_cannot_be_meant_is_refused_in_words(text: str, said: str) -> None:

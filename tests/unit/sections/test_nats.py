@@ -178,14 +178,62 @@ def test_no_password_of_a_url_is_shown(tmp_path: Path) -> None:
     assert "hush" in "".join(settings.nats.urls)
 
 
-def test_no_password_is_in_what_is_said_of_a_bad_url(tmp_path: Path) -> None:
-    path = _given_file(tmp_path, '[nats]\nurl = "nats://me:hush@a:4222/path"\n')
-    with pytest.raises(ConfigError, match=r"nats\.url") as told:
+_BAD_URLS = [
+    "nats://me:hush@a:4222/path", "nats://me:hush/x@a:4222", "nats://me:x/hush@a:4222",
+    "nats://me:x hush@a:4222", "me:hush@a:4222", "hush@a:4222", "//me:hush/@a", "nats://a?hush@",
+    "nats://me:x@hush@[a", "nats://me:hush@a/,nats://me:hush/@b", "nats:/me:x\nhush@a",
+    "nats://me:\u2100hush@a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", _BAD_URLS)
+@pytest.mark.parametrize("setting", ["nats.url", "application.health_url", "compact.url"])
+def test_no_password_is_in_what_is_said_of_a_bad_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, url: str
+) -> None:
+    section, key = setting.split(".")
+    alone, listed = json.dumps(url), json.dumps(["nats://b", url])
+    for value in (alone, listed):
+        with pytest.raises(ConfigError, match=setting) as told:
+            config.load(_given_file(tmp_path, f"[{section}]\n{key} = {value}\n"))
+        assert "hush" not in str(told.value)
+    for value in (url, listed):
+        monkeypatch.setenv(f"EIDER_{section}__{key}".upper(), value)
+        with pytest.raises(ConfigError, match=setting) as told:
+            config.load(_given_file(tmp_path, ""))
+        assert "hush" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'nats = "nats://me:hush/@a"',
+        'nats = ["nats://me:hush/@a"]',
+        'nats = {url = "nats://me:hush@a", user = "me"}',
+        'nats.domain = "nats://me:hush/@a"',
+        'nats = {token_file = "hush!"}',
+        'nats = {user = "me", password_file = "hush!"}',
+        'nats = {user = "me", password_file = ["hush!"]}',
+        'server.basic_auth = "me:hush"',
+        'application.health_url = "http://me:hush/x@a/"',
+    ],
+)
+def test_nor_is_it_where_it_stands_in_a_wrong_place(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "eiderd.toml"
+    path.write_text(f'{lines}\n[database]\npath = "/data/app.duckdb"\n')
+    with pytest.raises(ConfigError) as told:
         config.load(path)
     assert "hush" not in str(told.value)
 
 
-def test_a_url_from_the_environment_is_no_json(
+def test_the_rest_of_a_bad_url_is_shown(tmp_path: Path) -> None:
+    path = _given_file(tmp_path, '[nats]\nurl = ["nats://me:hush/@a:1", "me:hush@b", "c"]\n')
+    with pytest.raises(ConfigError, match="nats") as told:
+        config.load(path)
+    assert "(it is ['nats://***@a:1', '***@b', 'c'])" in str(told.value)
+
+
+def test_a_url_from_the_environment_needs_no_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EIDER_NATS__URL", "nats://a:4222,nats://b:4222")

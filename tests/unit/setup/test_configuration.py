@@ -48,6 +48,21 @@ def _wanted(*, docker: bool = False) -> dict[str, Any]:
     return wanted(FOUND, database=FOUND.database, docker=docker)
 
 
+def test_a_password_in_a_url_is_not_told_with_what_changes() -> None:
+    old = '[nats]\nurl = "nats://me:hush@a"\n[compact]\nurl = ["nats://me:hush/@a", 5]\n'
+    said = list(setup_configuration.changes(old, '[nats]\nurl = "nats://b"\n', path="x"))
+    assert said == [
+        " [nats]", '-url = "nats://***@a"', '+url = "nats://b"',
+        " [compact]", '-url = ["nats://***@a", 5]',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "0x" + "f" * 5000, "[" * 5000])
+def test_what_no_toml_can_mean_is_told_as_that(value: str) -> None:
+    with pytest.raises(ConfigError, match="x is not TOML"):
+        setup_configuration.read(f"a = {value}", path="x")
+
+
 def test_a_new_configuration_loads_and_means_what_was_found(tmp_path: Path) -> None:
     document = merged(None, found=_wanted(), first=FIRST)
     assert document is not None
