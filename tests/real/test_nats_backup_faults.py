@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from tests import helpers
 from tests.nats_servers import NatsServer, nats_server
 from tests.real import streams
+from tests.slow_line import Line, slow_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,8 +36,20 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
         yield running
 
 
+@pytest.fixture
+def line(server: NatsServer) -> Iterator[Line]:
+    """A line to the server on which every window of a snapshot (8 MB) takes its time."""
+    with slow_line(server.port) as slow:
+        slow.delay_seconds = 0.3
+        yield slow
+
+
 def _given_large_stream(server: NatsServer) -> None:
     streams.publish(server.url, COUNT, size=LARGE, noise=True)
+
+
+def _configure(place: Place, line: Line) -> None:
+    streams.configure(place, f"nats://127.0.0.1:{line.port}")
 
 
 def _begun(place: Place) -> subprocess.Popen[bytes]:
@@ -43,8 +57,11 @@ def _begun(place: Place) -> subprocess.Popen[bytes]:
     process = helpers.start("backup", "--json", config=place.config)
 
     def is_in_the_middle() -> bool:
-        arriving = list(place.state.glob("scratch/*/nats/*/arriving"))
-        return any(one.stat().st_size > 0 for one in arriving)
+        assert process.poll() is None, "it was too quick"
+        with contextlib.suppress(FileNotFoundError):
+            arriving = list(place.state.glob("scratch/*/nats/*/arriving"))
+            return any(one.stat().st_size > 0 for one in arriving)
+        return False
 
     helpers.until(is_in_the_middle, seconds=30, what="the snapshot")
     return process
@@ -110,10 +127,10 @@ def test_a_server_that_does_not_answer_costs_seconds_not_the_backup(
 
 
 def test_a_server_that_stops_answering_in_the_middle_costs_only_the_stream(
-    place: Place, server: NatsServer
+    place: Place, server: NatsServer, line: Line
 ) -> None:
     _given_large_stream(server)
-    streams.configure(place, server.url)
+    _configure(place, line)
     process = _begun(place)
     server.pause()
     ran = _ended(process)
@@ -122,24 +139,25 @@ def test_a_server_that_stops_answering_in_the_middle_costs_only_the_stream(
 
 
 def test_a_server_that_is_killed_in_the_middle_costs_only_the_stream(
-    place: Place, server: NatsServer
+    place: Place, server: NatsServer, line: Line
 ) -> None:
     _given_large_stream(server)
-    streams.configure(place, server.url)
+    _configure(place, line)
     process = _begun(place)
     server.kill()
     assert _without_streams(_ended(process), place)
 
 
 def test_an_eider_that_is_killed_in_the_middle_leaves_nothing(
-    place: Place, server: NatsServer
+    place: Place, server: NatsServer, line: Line
 ) -> None:
     _given_large_stream(server)
-    streams.configure(place, server.url)
+    _configure(place, line)
     process = _begun(place)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert place.listed() == {}
+    line.delay_seconds = 0.0
     made = place.backup()  # the server may still be sending to nobody
     assert made["nats"][0] | {"captured_at": "", "bytes": 0} == {
         "stream": "EVENTS", "messages": COUNT, "first_seq": 1, "last_seq": COUNT, "bytes": 0,

@@ -85,6 +85,31 @@ def test_tls_with_an_authority_of_ones_own_and_a_certificate_on_both_sides(tmp_p
             _ask(Server(urls=(server.url,), tls_ca=files["ca_key"]))
 
 
+def test_what_is_escaped_in_a_url_is_the_password_that_it_means(tmp_path: Path) -> None:
+    of_user = 'authorization { user: "app", password: "p@ss/w%:" }'
+    of_anybody = 'authorization { token: "t@ken/#" }'
+    with (
+        nats_server(tmp_path / "named", more=of_user, user_info="app:p%40ss%2Fw%25%3A@") as one,
+        nats_server(tmp_path / "token", more=of_anybody, user_info="t%40ken%2F%23@") as other,
+    ):
+        assert _ask(Server(urls=(one.url,))).endswith("info_response")
+        assert _ask(Server(urls=(other.url,))).endswith("info_response")
+        wrong = one.url.replace("%40", "")
+        assert _ask(Server(urls=(wrong, other.url))).endswith("info_response")  # each has its own
+        with pytest.raises(BrokerUnavailable, match="refuses the login"):
+            _ask(Server(urls=(wrong,)))
+
+
+def test_a_login_from_a_file_goes_before_that_of_the_url(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("right\n")
+    secret.chmod(0o600)
+    more, wrong = "authorization { token: right }", "app:wrong@"
+    with nats_server(tmp_path / "nats", more=more, user_info=wrong) as server:
+        known = Server(urls=(server.url,), token_file=str(secret))
+        assert _ask(known).endswith("info_response")
+
+
 def test_a_credentials_file_logs_in_to_an_account_of_an_operator(tmp_path: Path) -> None:
     operator, system, account, user, other = (
         _Key(nkeys.PREFIX_BYTE_OPERATOR, 1),

@@ -7,11 +7,12 @@ import io
 import json
 import subprocess
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eiderd.outside.nats_client import s2, snapshots
+from eiderd.errors import VerificationFailed
+from eiderd.outside.nats_client import numbering, s2, snapshots, transfer_worker
 from tests import helpers, nats_cli
 from tests.nats_servers import NatsServer, nats_cluster, nats_server
 from tests.real import streams
@@ -227,6 +228,72 @@ def test_a_consumer_that_was_ahead_of_the_snapshot_gets_what_comes_afterwards(
         assert streams.consumer(other.url)["num_pending"] == 1
 
 
+@pytest.mark.parametrize(
+    ("retention", "most"), [("limits", 10**6), ("limits", 3), ("interest", 10**6)]
+)
+def test_a_consumer_ahead_of_what_cannot_be_filled_is_made_anew(
+    server: NatsServer, tmp_path: Path, retention: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that may not be purged; and one that it would take too long to fill."""
+    streams.drop(server.url)
+    folder = _given_ahead(server, tmp_path, retention=retention, deny_purge=most > 15)
+    monkeypatch.setattr(numbering, "_MOST", most)  # 15 are to be filled
+    said = _restored(server, folder, tmp_path / "scratch")
+    assert said["consumers"] == ["worker"]
+    streams.publish(server.url, 1, first=900)
+    now = streams.consumer(server.url)
+    assert now["num_pending"] == 5 + 1  # what was not acknowledged, and what is new
+    assert streams.info(server.url)["state"]["messages"] == (6 if retention == "interest" else 11)
+
+
+def test_a_consumer_is_brought_past_its_stream_though_the_stream_is_refused(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    """It is left as it is, and somebody may go on with it."""
+    streams.drop(server.url)
+    folder = _given_ahead(server, tmp_path)
+    described = json.loads((folder / "backup.json").read_text())
+    described["state"]["messages"] += 1
+    (folder / "backup.json").write_text(json.dumps(described))
+    with pytest.raises(VerificationFailed, match="it has 10 messages, not 11"):
+        _restored(server, folder, tmp_path / "scratch")
+    streams.publish(server.url, 1, first=900)
+    assert streams.consumer(server.url)["num_pending"] == 1
+
+
+def _given_ahead(server: NatsServer, folder: Path, **config: Any) -> Path:
+    """Return a stream of 10 messages whose consumer had 25, and acknowledged 5."""
+    for name, messages in (("A", 10), ("B", 25)):
+        streams.create(server.url, **config)
+        streams.publish(server.url, messages)
+        streams.acknowledge(server.url, 5)
+        if name == "B":
+            streams.talk(server.url, _fetch)
+        (folder / name).mkdir()
+        streams.talk(server.url, functools.partial(_take, folder=folder / name))
+        streams.drop(server.url)
+    _put_consumer_of(folder / "B", into=folder / "A")
+    return folder / "A"
+
+
+def _restored(server: NatsServer, folder: Path, scratch: Path) -> dict[str, Any]:
+    scratch.mkdir()
+    return transfer_worker.restore(
+        server={"urls": [server.url]},
+        folder=str(folder),
+        changes={},
+        aside=None,
+        scratch=str(scratch),
+        deadline_seconds=60.0,
+        progress=lambda *_said: None,
+    )
+
+
+async def _fetch(client: Client) -> None:
+    taken = await client.jetstream().pull_subscribe_bind("worker", "EVENTS")
+    assert len(await taken.fetch(20, timeout=10)) == 20
+
+
 # The official client ----------------------------------------------------------------------------
 
 
@@ -299,7 +366,8 @@ def test_what_cannot_be_is_told_before_anything_is_done(
     streams.configure(place, server.url)
     itself = place.eider("nats", "migrate", "--to", server.url, "--yes").good_manners()
     assert itself.code == 2
-    assert "both are one" in itself.stderr
+    assert "there is a stream of that name" in itself.stderr
+    assert "A move replaces nothing" in itself.stderr
     limits = (
         "accounts { APP { users = [ { user: app, password: app } ]\n"
         "jetstream { max_file: 10KB, max_mem: 1MB } } }\nno_auth_user = app"

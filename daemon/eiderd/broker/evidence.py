@@ -16,13 +16,22 @@ from typing import Any, Final
 
 Config = Mapping[str, Any]
 
+COUNTER: Final = "it counts (allow_msg_counter): it cannot be made anew of its messages"
 OWN: Final = "_eiderd"  # what a stream listens to while it is made anew, and nobody else
+_NUMBERS: Final = 1 << 64
 _NAME: Final = re.compile(r"[^\s.*>/\\]{1,255}")
 
 
 def is_name(text: str) -> bool:
     """Whether a stream may be called so: then it is a safe name for a folder, too."""
     return bool(_NAME.fullmatch(text)) and text.isprintable() and len(text.encode()) <= 255  # noqa: PLR2004
+
+
+def number(said: object) -> int:
+    """Return a number that a server says; 0 for what is none that it can count to."""
+    if not isinstance(said, int) or isinstance(said, bool):
+        return 0
+    return said if 0 <= said < _NUMBERS else 0
 
 
 def is_unfinished(config: Config) -> bool:

@@ -7,13 +7,13 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from eiderd.broker import moving
 from eiderd.broker import streams as streams_app
-from eiderd.broker.evidence import is_unfinished
+from eiderd.broker.evidence import is_name, is_unfinished, number
 from eiderd.broker.moving import StreamPlan, Wish
-from eiderd.errors import ConfigError, VerificationFailed
+from eiderd.errors import BrokerUnavailable, ConfigError, VerificationFailed
 from eiderd.jobs import migrate as job
 from eiderd.jobs.migrate import Agreement, Moved
 from eiderd.outside import clock, files
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from eiderd.config import Settings
     from eiderd.model import Outcome
 
+_IN_THE_WAY: Final = (
+    "A move replaces nothing: see that --to is another server, account or domain, or name the "
+    "other streams."
+)
+
 
 @contextlib.contextmanager
 def migrating(
@@ -41,15 +46,10 @@ def migrating(
 ) -> Iterator[Migration]:
     """Yield what moving streams from one server to another will be.
 
-    Raise what refuses all of it: no such stream, no server, one server.
+    Raise what refuses all of it: no such stream, no server.
     """
     servers = old.server(settings.nats), new.server(settings.nats)
     here, there = (transfer.look(server) for server in servers)
-    if here["id"] == there["id"] or (here["cluster"] and here["cluster"] == there["cluster"]):
-        raise ConfigError(
-            f"both are one: {servers[0].shown} and {servers[1].shown}",
-            hint="Name the server to go to: --to URL",
-        )
     names = _names(here, wanted=wanted)
     # What a newer server packs, an older one cannot read: then one message after the other.
     by_message = moving.version_of(here["version"]) >= (2, 15) > moving.version_of(there["version"])
@@ -93,7 +93,7 @@ class Migration:
 
     def run(self) -> Outcome[tuple[Moved, ...]]:
         """Move them. Raise before the first when there is a problem with one."""
-        streams_app.refuse(self.plans)
+        streams_app.refuse(self.plans, in_the_way=_IN_THE_WAY)
         return job.run(streams=[one.stream for one in self.plans], move=self._move)
 
     def _move(self, name: str) -> Moved:
@@ -165,7 +165,7 @@ class Migration:
         return Agreement(
             same=found["same"],
             gone=found["gone"],
-            later=max(0, int(old["state"].get("last_seq", 0)) - through),
+            later=max(0, number(old["state"].get("last_seq")) - through),
             consumers=tuple(new["consumers"]),
             wrong=wrong,
         )
@@ -174,8 +174,7 @@ class Migration:
         if self.wish.keep_expired:
             return 0.0
         folder = self.scratch / "taken" / name
-        age = layout.read(folder).config.get("max_age")
-        return age / 1e9 if isinstance(age, int) else 0.0
+        return number(layout.read(folder).config.get("max_age")) / 1e9
 
 
 # What these use ---------------------------------------------------------------------------------
@@ -196,5 +195,18 @@ def _names(here: dict[str, Any], *, wanted: Sequence[str]) -> list[str]:
                 f"{plain(', '.join(here['streams']) or 'none')}",
                 hint="See: eider nats status",
             )
+    if here.get("unknown") and not wanted:
+        raise BrokerUnavailable(
+            plain(here["unknown"]),
+            hint="Bring the cluster back; or name the streams to move.",
+            how="answer",
+        )
     others = (name for name, one in here["streams"].items() if not is_unfinished(one["config"]))
-    return list(wanted or others)
+    names = list(wanted or others)
+    for name in names:
+        if not is_name(name):  # it becomes the name of a folder
+            raise ConfigError(
+                f"the server says that a stream is called {plain(name)!r}, which none can be",
+                hint="Is it the server that is meant? Else name the streams to move.",
+            )
+    return names

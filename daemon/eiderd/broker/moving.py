@@ -7,7 +7,7 @@ import datetime
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd.broker.evidence import is_unfinished
+from eiderd.broker.evidence import COUNTER, is_unfinished, number
 from eiderd.units import spoken
 from eiderd.words import many, plain
 
@@ -72,10 +72,11 @@ def plan(
     """Return what making a stream on a server will be. `there` is what that server is and has."""
     name = str(config.get("name"))
     wanted = {**config, **wish.changes()}
-    replicas = max(1, _number(wanted.get("num_replicas")))
+    replicas = max(1, number(wanted.get("num_replicas")))
     others = _part(there, "streams")
     in_the_way = name in others and not is_unfinished(_part(others[name], "config"))
     problems = [
+        *([COUNTER] if method == "messages" and config.get("allow_msg_counter") else []),
         *_of_the_version(wanted, there, needs_newer=needs_newer),
         *_of_the_name(wanted, others, in_the_way=in_the_way, replace=wish.replace),
         *_of_the_room(state, there, replicas=replicas, storage=str(wanted.get("storage", "file"))),
@@ -83,16 +84,19 @@ def plan(
     ]
     return StreamPlan(
         stream=name,
-        messages=_number(state.get("messages")),
-        first_seq=_number(state.get("first_seq")),
-        last_seq=_number(state.get("last_seq")),
-        bytes=_number(state.get("bytes")),
-        consumers=_number(state.get("consumer_count")),
+        messages=number(state.get("messages")),
+        first_seq=number(state.get("first_seq")),
+        last_seq=number(state.get("last_seq")),
+        bytes=number(state.get("bytes")),
+        consumers=number(state.get("consumer_count")),
         method=method,
         replicas=replicas,
         in_the_way=in_the_way,
         problems=tuple(problems),
-        warnings=tuple(_warnings(wanted, state, method=method, now=now)),
+        warnings=(
+            *([str(there["unknown"])] if there.get("unknown") else []),
+            *_warnings(wanted, state, method=method, now=now),
+        ),
     )
 
 
@@ -126,9 +130,9 @@ def _of_the_version(
             f"it is nats-server {said}, and the snapshot was made by 2.15 or newer, which it "
             "cannot read"
         )
-    level = _number(_part(_part(there, "account"), "api").get("level"))
+    level = number(_part(_part(there, "account"), "api").get("level"))
     wanted = str(_part(config, "metadata").get(_LEVEL, "0"))
-    if wanted.isdigit() and int(wanted) > level:
+    if re.fullmatch(r"[0-9]{1,9}", wanted) and int(wanted) > level:
         yield f"its configuration needs API level {wanted}; nats-server {said} has level {level}"
 
 
@@ -155,17 +159,17 @@ def _of_the_room(
         account = _part(tiers, f"R{replicas}")
         limits = _part(account, "limits")
     memory = storage == "memory"
-    limit = _number(limits.get("max_memory" if memory else "max_storage"))
-    used = _number(account.get("memory" if memory else "storage"))
-    needed = _number(state.get("bytes")) * (1 if tiers else replicas)
+    limit = number(limits.get("max_memory" if memory else "max_storage"))
+    used = number(account.get("memory" if memory else "storage"))
+    needed = number(state.get("bytes")) * (1 if tiers else replicas)
     if limit > 0 and used + needed > limit:
         yield f"the account may store {limit} bytes, {used} are used, and it needs {needed}"
-    largest = _number(
+    largest = number(
         limits.get("memory_max_stream_bytes" if memory else "storage_max_stream_bytes")
     )
-    if 0 < largest < _number(state.get("bytes")):
+    if 0 < largest < number(state.get("bytes")):
         yield f"the account allows {largest} bytes a stream"
-    most, have = _number(limits.get("max_streams")), _number(account.get("streams"))
+    most, have = number(limits.get("max_streams")), number(account.get("streams"))
     if 0 < most <= have:
         yield f"the account may have {many(most, 'stream')}, and has them"
 
@@ -175,7 +179,7 @@ def _of_the_replicas(replicas: int, there: Mapping[str, Any]) -> Iterable[str]:
         return
     if not there.get("cluster"):
         yield f"it has {replicas} replicas, and the server is alone: --replicas 1"
-    elif 0 < _number(there.get("servers")) < replicas:
+    elif 0 < number(there.get("servers")) < replicas:
         yield f"it has {replicas} replicas, and the cluster fewer servers: --replicas 1"
 
 
@@ -186,9 +190,9 @@ def _warnings(
     method: str,
     now: datetime.datetime,
 ) -> Iterable[str]:
-    max_age = _number(config.get("max_age")) / 1e9
+    max_age = number(config.get("max_age")) / 1e9
     first = _time(state.get("first_ts"))
-    if max_age and first and _number(state.get("messages")) and method == "snapshot":
+    if max_age and first and number(state.get("messages")) and method == "snapshot":
         age = (now - first).total_seconds()
         if age > max_age:
             last = _time(state.get("last_ts"))
@@ -210,10 +214,6 @@ def _subjects(config: Mapping[str, Any]) -> list[str]:
 def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = document.get(key)
     return found if isinstance(found, dict) else {}
-
-
-def _number(said: object) -> int:
-    return said if isinstance(said, int) and not isinstance(said, bool) else 0
 
 
 def _time(said: object) -> datetime.datetime | None:

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from eiderd.model import Backup, Outcome
 
     Progress = Callable[[str, int, int], None]
+
+_IN_THE_WAY: Final = (
+    "Stop the application, then say --replace: what is there is set aside in a folder first."
+)
 
 
 class Check(Protocol):
@@ -163,7 +167,7 @@ class StreamMover:
 
     def restore(self, streams: Streams) -> Outcome[tuple[Returned, ...]]:
         """Make the streams. Raise before the first when there is a problem with one."""
-        refuse(streams.plans)
+        refuse(streams.plans, in_the_way=_IN_THE_WAY)
         by_name = {one.name: one for one in streams.stored}
         stamp = exchange_app.stamp()
 
@@ -197,6 +201,7 @@ class StreamMover:
             method=stored.method,
             consumers=tuple(said["consumers"]),
             expired=said["expired"],
+            warnings=tuple(said["warnings"]),
             aside=str(aside) if aside and aside.exists() else None,
         )
 
@@ -276,16 +281,14 @@ def _plans(
     )
 
 
-def refuse(plans: Sequence[StreamPlan]) -> None:
-    """Raise ConfigError when something speaks against one of them."""
+def refuse(plans: Sequence[StreamPlan], *, in_the_way: str) -> None:
+    """Raise ConfigError when something speaks against one of them.
+
+    `in_the_way` is the hint about a stream that is there already.
+    """
     for plan in plans:
         if plan.problems:
-            hint = "See all of it: --dry-run"
-            if plan.in_the_way:
-                hint = (
-                    "Stop the application, then say --replace: what is there is set aside in a "
-                    "folder first."
-                )
+            hint = in_the_way if plan.in_the_way else "See all of it: --dry-run"
             raise ConfigError(
                 f"stream {plain(plan.stream)} cannot be made there: {plan.problems[0]}", hint=hint
             )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eiderd import catalog
-from eiderd.cli import documents, retention_report, terminal
-from eiderd.cli.root import Json, complete_backup, session
+from eiderd.cli import completion, documents, retention_report, terminal
+from eiderd.cli.root import Json, session
 from eiderd.errors import ConfigError, EiderError, ExitCode, VerificationFailed
 from eiderd.model import Ending
 from eiderd.words import is_unicode
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Kept = Annotated[
     str,
-    typer.Argument(metavar="BACKUP", help="An id, or `latest`.", autocompletion=complete_backup),
+    typer.Argument(metavar="BACKUP", help="An id, or `latest`.", autocompletion=completion.backup),
 ]
 
 

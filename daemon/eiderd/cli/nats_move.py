@@ -9,8 +9,8 @@ import typer
 
 from eiderd import catalog
 from eiderd.broker.moving import Wish
-from eiderd.cli import backups, nats_move_report, terminal
-from eiderd.cli.root import Json, complete_backup, session
+from eiderd.cli import backups, completion, nats_move_report, terminal
+from eiderd.cli.root import Json, session
 from eiderd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,12 +23,24 @@ Source = Annotated[
         metavar="BACKUP",
         help="An id, `latest`, the path of an archive, or a folder that `nats stream backup` "
         "wrote.",
-        autocompletion=complete_backup,
+        autocompletion=completion.backup,
     ),
 ]
-Names = Annotated[
+Kept = Annotated[
     list[str] | None,
-    typer.Argument(metavar="STREAM", help="These streams; all, if none is named."),
+    typer.Argument(
+        metavar="STREAM",
+        help="These streams; all, if none is named.",
+        autocompletion=completion.kept_stream,
+    ),
+]
+Expected = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="STREAM",
+        help="These streams; all, if none is named.",
+        autocompletion=completion.expected_stream,
+    ),
 ]
 Replicas = Annotated[
     int | None,
@@ -56,7 +68,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def restore(  # noqa: PLR0917  (typer calls it)
     backup: Source = catalog.LATEST,
-    streams: Names = None,
+    streams: Kept = None,
     server: Annotated[
         str | None,
         typer.Option(metavar="URL", help="To this server, not the configured one.",
@@ -102,7 +114,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
 
 
 def migrate(  # noqa: PLR0917  (typer calls it)
-    streams: Names = None,
+    streams: Expected = None,
     from_: Annotated[
         str | None,
         typer.Option(
@@ -160,12 +172,12 @@ def migrate(  # noqa: PLR0917  (typer calls it)
 
 
 def _source(app: App, name: str) -> Backup | Path:
-    path = backups.foreign(app, name)
+    path = backups.foreign(app, name, folder=True)
     return path if path is not None else catalog.find(app.directory, name)
 
 
 def _ask(*, yes: bool, quiet: bool, doubtful: bool) -> None:
-    """Raise ConfigError when nobody can be asked, Abort when the answer is no.
+    """Raise ConfigError when nobody can be asked, and when the answer is no.
 
     Nobody is asked about what is going to be refused.
     """

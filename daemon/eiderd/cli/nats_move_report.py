@@ -43,6 +43,8 @@ def restored(outcome: Outcome[tuple[Returned, ...]]) -> None:
         say(f"{paint('✓ restored', GREEN)} {plain(one.stream)}: {said}, {consumers}")
         if one.expired:
             say(f"  {many(one.expired, 'message')} were too old and were removed by the server")
+        for warning in one.warnings:
+            say(f"  {paint('!', YELLOW)} {plain(warning)}")
         if one.aside:
             say(f"  what was there before: {plain(one.aside)}")
     if not outcome.value:

@@ -85,8 +85,8 @@ def run(
 ) -> Outcome[Ensured]:
     """Do it, stream after stream, each before its consumers.
 
-    Raise BrokerUnavailable when NATS does not answer, and when something was refused; all that
-    could be done is done then.
+    Raise BrokerUnavailable when NATS does not answer, when something was refused, and when nobody
+    knows about something; all that could be done is done then.
     """
     seen = look()
     if seen.jetstream is not JetStream.ON:
@@ -103,10 +103,13 @@ def run(
             steps.append(step)
             if step.problem and step.subject == stream.name and step.what is What.CREATE:
                 break  # without its stream there can be no consumer
-    failed = [step for step in steps if step.problem]
-    if failed:
+    wrong = [f"{step.what} {step.subject}: {step.problem}" for step in steps if step.problem]
+    wrong += [
+        f"nobody knows about {what}" for one in expected for what in _unknown(there[one.name])
+    ]
+    if wrong:
         raise BrokerUnavailable(
-            "; ".join(f"{step.what} {step.subject}: {step.problem}" for step in failed),
+            "; ".join(wrong),
             hint="See what is there: eider nats status",
             how="answer",
         )
@@ -116,6 +119,16 @@ def run(
         value=Ensured(steps=tuple(steps)),
         why="" if todo else "nothing is missing",
     )
+
+
+def _unknown(seen: StreamSeen) -> Iterator[str]:
+    """Return what nobody knows about, and why."""
+    if seen.problem:
+        yield f"{seen.name}: {seen.problem}"
+        return  # nor about its consumers
+    for consumer in seen.consumers:
+        if consumer.problem:
+            yield f"{seen.name}/{consumer.name}: {consumer.problem}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

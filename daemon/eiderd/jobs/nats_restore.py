@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Returned:
     """A stream as it is now.
 
-    `expired` messages were too old to stay; `aside` is where the one is that was there before.
+    `expired` messages were too old to stay; `aside` is where the one is that was there before;
+    `warnings` tell what may be otherwise than somebody thinks.
     """
 
     stream: str
@@ -27,6 +28,7 @@ class Returned:
     method: str
     consumers: tuple[str, ...]
     expired: int = 0
+    warnings: tuple[str, ...] = ()
     aside: str | None = None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rich.filesize import decimal
 
 from eiderd.broker import drift
-from eiderd.broker.evidence import JetStream
+from eiderd.broker.evidence import JetStream, number
 from eiderd.health import Finding, Kind, Severity
 from eiderd.units import spell_duration, spoken
 from eiderd.words import many, plain
@@ -166,9 +166,10 @@ def _store(seen: NatsSeen, limits: Limits) -> Iterator[Finding]:
 
 
 def _filled(
-    subject: str, what: str, used: int, most: object, limits: Limits, *, of: str = ""
+    subject: str, what: str, used: int, limit: object, limits: Limits, *, of: str = ""
 ) -> Iterator[Finding]:
-    if not isinstance(most, int) or most <= 0 or used < most * limits.store_warn:
+    most = number(limit)
+    if not most or used < most * limits.store_warn:
         return
     said = f"{used:,} of {most:,} {of}" if of else f"{decimal(used)} of {decimal(most)}"
     yield _finding(

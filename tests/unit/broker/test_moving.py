@@ -140,3 +140,14 @@ def _matches(pattern: str, subject: str) -> bool:
 def test_patterns_overlap_when_a_subject_fits_both(one: str, other: str) -> None:
     both = any(_matches(one, subject) and _matches(other, subject) for subject in SUBJECTS)
     assert moving.overlap(one, other) is both is moving.overlap(other, one)
+
+
+@pytest.mark.parametrize(("method", "problems"), [("messages", 1), ("snapshot", 0)])
+def test_a_stream_that_counts_cannot_be_made_of_its_messages(method: str, problems: int) -> None:
+    plan = _plan({"allow_msg_counter": True}, method=method)
+    assert len(plan.problems) == problems
+
+
+def test_that_some_streams_are_not_known_there_is_told() -> None:
+    plan = _plan(there=_there(unknown="nobody answers for LOST"))
+    assert (plan.problems, plan.warnings) == ((), ("nobody answers for LOST",))

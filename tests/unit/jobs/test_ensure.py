@@ -153,10 +153,13 @@ def test_a_consumer_that_drifted_is_changed_when_asked() -> None:
         _given_stream(a={"problem": "it does not answer"}),
     ],
 )
-def test_nothing_is_done_about_what_nobody_knows(stream: StreamSeen) -> None:
-    server = Server((stream,))
-    assert server.run(_expected("a"), drift=True).value.steps == ()
-    assert server.told == []
+def test_about_what_nobody_knows_nothing_is_done_and_it_is_told(stream: StreamSeen) -> None:
+    server = Server((stream, StreamSeen(name="OTHER", there=False)))
+    with pytest.raises(
+        BrokerUnavailable, match=r"^nobody knows about ORDERS.*: it does not answer$"
+    ):
+        server.run(_expected("a"), _expected(name="OTHER"), drift=True)
+    assert [name for _what, name, _config in server.told] == ["OTHER"]
 
 
 @pytest.mark.parametrize("jetstream", [JetStream.OFF, JetStream.SILENT])

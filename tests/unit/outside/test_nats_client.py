@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import os
 import socket
 import threading
@@ -16,8 +17,9 @@ import pytest
 
 from eiderd.broker.evidence import JetStream
 from eiderd.errors import BrokerUnavailable, ConfigError, EiderError
-from eiderd.outside.nats_client import connection, login, streams
+from eiderd.outside.nats_client import connection, jetstream, login, streams
 from eiderd.outside.nats_client.connection import Server, ask
+from eiderd.watch import nats as nats_watch
 from tests.helpers import is_root
 from tests.nats_servers import free_ports
 
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
 INFO = b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n'
+LIMITS = nats_watch.Limits(
+    max_rtt=datetime.timedelta(seconds=1),
+    stalled_after=datetime.timedelta(minutes=10),
+    store_warn=0.8,
+)
 SEED = "SU" + "A" * 56
 CREDENTIALS = f"""-----BEGIN NATS USER JWT-----
 eyJ0eXAi.abc
@@ -236,6 +243,8 @@ def test_whoever_waits_can_be_interrupted_and_the_question_tidies_up(
     [
         b"nonsense", b"[]", b'"x"', b"{}", b'{"error":"no"}', b'{"error":{"err_code":"x"}}',
         b'{"limits":7,"memory":"much","streams":null}', b"[" * 5_000, b"\xff\xfe",
+        b'{"storage":1%s,"limits":{"max_storage":10}}' % (b"0" * 400),
+        b'{"config":{"discard":"new","max_bytes":1%s},"state":{"bytes":7}}' % (b"0" * 400),
         b'{"config":[],"state":[],"cluster":{"name":"c","replicas":[7,{"lag":"x"}]}}',
     ],
 )  # fmt: skip
@@ -260,6 +269,69 @@ def test_nonsense_from_a_server_is_no_bug_of_ours(body: bytes) -> None:
         seen = streams.look(server, {"ORDERS": ["writer"]}, timeout_seconds=5)
     assert seen.version == "2.15.1"
     assert len(seen.streams) == 1
+    nats_watch.run(
+        now=datetime.datetime(2026, 3, 10, tzinfo=datetime.UTC),
+        seen=seen,
+        expected=(),
+        limits=LIMITS,
+        known=nats_watch.Known(),
+        application_down=False,
+    )
+
+
+def _list(
+    monkeypatch: pytest.MonkeyPatch, *pages: dict[str, Any], whole_seconds: float = 0.05
+) -> list[str]:
+    """Return the names of a list of which JetStream answers these pages, the last for ever."""
+    answers = list(pages)
+
+    async def api(*_words: object) -> dict[str, Any]:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    monkeypatch.setattr(jetstream, "api", api)
+    monkeypatch.setattr(jetstream, "_WHOLE_SECONDS", whole_seconds)
+    monkeypatch.setattr(jetstream, "_PAUSE_SECONDS", 0.01)
+    client: Any = None
+    return [one["name"] for one in asyncio.run(jetstream.listed(client, "X", "streams"))]
+
+
+A, B = {"name": "a"}, {"name": "b"}
+
+
+def test_a_list_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = ({"total": 2, "streams": [A]}, {"total": 2, "streams": [B]})
+    assert _list(monkeypatch, *pages) == ["a", "b"]
+    assert _list(monkeypatch, {"total": 0, "streams": None}) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"total": 3, "streams": [A], "missing": ["b", "c"]},
+        {"total": 1, "streams": [A], "offline": {"b": "unsupported"}},
+        {"total": 20_000, "streams": [A] * 10_000},
+        {"total": 3, "streams": []},
+        {"total": 3, "streams": 5, "missing": 5, "offline": "x"},
+    ],
+)
+def test_a_list_that_is_not_all_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch, page: dict[str, Any]
+) -> None:
+    with pytest.raises(BrokerUnavailable, match="does not know of all that is there"):
+        _list(monkeypatch, page)
+
+
+def test_what_nobody_answers_for_has_its_place_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = ({"total": 3, "streams": [A], "missing": ["c"]}, {"total": 3, "streams": [B]})
+    with pytest.raises(jetstream.PartlyKnown, match="nobody answers for c") as told:
+        _list(monkeypatch, *pages, whole_seconds=-1.0)
+    assert told.value.found == [A, B]
+
+
+def test_what_is_not_led_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As right after a restore."""
+    partly = {"total": 2, "streams": [A], "missing": ["b"]}
+    assert _list(monkeypatch, partly, {"total": 2, "streams": [A, B]}) == ["a", "b"]
 
 
 def test_a_jetstream_that_does_not_answer_is_told_apart_from_no_connection() -> None:

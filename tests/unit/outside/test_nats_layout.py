@@ -30,10 +30,14 @@ def _given_folder(folder: Path, *, name: object = "EVENTS", lines: str = "") -> 
 
 
 def test_a_folder_is_read_as_it_was_described(tmp_path: Path) -> None:
-    layout.describe(tmp_path, config={"name": "EVENTS"}, state={"messages": 3}, consumers=[{}])
+    layout.describe(
+        tmp_path, config={"name": "EVENTS"}, state={"messages": 3}, removed=2, durables=["a"],
+        consumers=[{}],
+    )  # fmt: skip
     (tmp_path / "messages.jsonl").write_text(_line(1))
     stored = layout.check(tmp_path)
     assert (stored.name, stored.method, stored.state) == ("EVENTS", "messages", {"messages": 3})
+    assert (stored.removed, stored.durables) == (2, ("a",))
     assert (tmp_path / "backup.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -87,12 +91,13 @@ def test_a_message_that_none_can_be_ends_the_reading(tmp_path: Path, second: str
         next(reading)
 
 
-def test_conditions_of_publishing_are_left_out_and_nothing_else() -> None:
+def test_what_was_for_the_publishing_is_left_out_and_nothing_else() -> None:
     kept = b"NATS/1.0\r\nx-odd:  two  spaces \r\nNats-Msg-Id: 5\r\n\r\n"
-    assert messages.without_conditions(kept) == kept
-    more = kept.replace(b"x-odd", b"Nats-Expected-Last-Sequence: 4\r\nx-odd")
-    assert messages.without_conditions(more) == kept
-    assert messages.without_conditions(b"NATS/1.0\r\nnats-expected-stream: A\r\n\r\n") == b""
+    assert messages.without_publishing(kept) == kept
+    for name in (b"Nats-Expected-Last-Sequence", b"Nats-Batch-Id", b"Nats-Batch-Commit"):
+        more = kept.replace(b"x-odd", name + b": 4\r\nx-odd")
+        assert messages.without_publishing(more) == kept
+    assert messages.without_publishing(b"NATS/1.0\r\nnats-expected-stream: A\r\n\r\n") == b""
     assert messages.header(kept, b"nats-msg-id") == b"5"
 
 

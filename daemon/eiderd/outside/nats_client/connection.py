@@ -197,14 +197,15 @@ async def _unless_troubled(
 
 async def _connected(server: Server) -> tuple[Client, _Trouble]:
     """Return a connection to the first of the urls that takes one."""
-    how_to_log_in = _login(server)
+    secrets = _login(server)
+    trust: dict[str, Any] = {"tls": _trust(server)} if server.wants_tls else {}
     problems: list[tuple[str, str]] = []
     for url in server.urls:
         client, trouble = _Client(server), _Trouble(url)
         try:
             async with asyncio.timeout(server.connect_seconds):
                 await client.connect(
-                    servers=[url],
+                    servers=[bare(url)],
                     name=_NAME,
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
@@ -212,7 +213,8 @@ async def _connected(server: Server) -> tuple[Client, _Trouble]:
                     connect_timeout=server.connect_seconds,  # type: ignore[arg-type]
                     error_cb=trouble.error,
                     closed_cb=trouble.closed,
-                    **how_to_log_in,
+                    **(secrets or _of_url(url)),
+                    **trust,
                 )
         except Exception as error:  # noqa: BLE001  (of nonsense, nats-py raises anything)
             problems.append(_problem(next(iter(trouble.errors), error), server, url=url))
@@ -263,6 +265,17 @@ async def _dropped(client: Client) -> None:
         writer.transport.abort()
 
 
+def _of_url(url: str) -> dict[str, Any]:
+    """Return the login that a URL carries, without its escapes: nats-py would send them along."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.username is None:
+        return {}
+    user = urllib.parse.unquote(parts.username)
+    if parts.password is None:
+        return {"token": user}
+    return {"user": user, "password": urllib.parse.unquote(parts.password)}
+
+
 def _login(server: Server) -> dict[str, Any]:
     """Return what nats-py wants to know of who asks. Raise ConfigError."""
     known: dict[str, Any] = {}
@@ -275,8 +288,6 @@ def _login(server: Server) -> dict[str, Any]:
     if server.password_file:
         known["user"] = server.user
         known["password"] = login.line(server.password_file, setting="nats.password_file")
-    if server.wants_tls:
-        known["tls"] = _trust(server)
     return known
 
 

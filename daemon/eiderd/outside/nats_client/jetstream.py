@@ -5,11 +5,14 @@ What a server answers is bounded and of a known form, or refused: it may be anyb
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import nats.errors
 
+from eiderd.broker import evidence
 from eiderd.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ Document: TypeAlias = dict[str, Any]
 PATIENCE_SECONDS: Final = 10.0  # for an answer that takes no work
 _STREAM_NOT_FOUND: Final = 10059
 _MOST_LISTED: Final = 10_000
+_WHOLE_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.5
 _LONGEST_SAID: Final = 200
 _HINT: Final = "See how it is: eider nats status"
 
@@ -102,19 +107,55 @@ async def consumers(client: Client, name: str) -> list[Document]:
     return await listed(client, f"CONSUMER.LIST.{name}", "consumers")
 
 
+class PartlyKnown(BrokerUnavailable):
+    """Of a list not all was answered. `found` is what was."""
+
+    def __init__(self, why: str, *, found: list[Document]) -> None:
+        message = f"JetStream does not know of all that is there: {why}"
+        super().__init__(message, hint=_HINT, how="answer")
+        self.found = found
+
+
 async def listed(client: Client, subject: str, key: str) -> list[Document]:
-    """Return all of a list that is answered page by page."""
+    """Return all of a list that is answered page by page. Raise PartlyKnown if it is not all.
+
+    A cluster without one of its servers leaves out what is there, and so does one that is still
+    choosing who leads what was just made: so it is asked again for a while.
+    """
+    ends = time.monotonic() + _WHOLE_SECONDS
+    while True:
+        try:
+            return await _listed(client, subject, key)
+        except PartlyKnown:
+            if time.monotonic() >= ends:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _listed(client: Client, subject: str, key: str) -> list[Document]:
     found: list[Document] = []
+    silent: list[str] = []
     seen, total = 0, 1
     while seen < min(total, _MOST_LISTED):
         said = await api(client, subject, {"offset": seen})
-        page = said.get(key)
-        if not isinstance(page, list) or not page:
-            break
-        seen += len(page)
-        found += [one for one in page if isinstance(one, dict)]
+        page = _several(said.get(key))
+        absent = {str(name) for way in ("missing", "offline") for name in _several(said.get(way))}
         total = number(said.get("total"))
+        if not page and not absent:
+            break
+        seen += len(page) + len(absent)
+        found += [one for one in page if isinstance(one, dict)]
+        silent += sorted(absent)
+    if silent:
+        names = ", ".join(silent)[:_LONGEST_SAID]
+        raise PartlyKnown(f"nobody answers for {names}", found=found)
+    if seen < total:
+        raise PartlyKnown(f"it lists {seen} of {total}", found=found)
     return found
+
+
+def _several(said: object) -> list[Any]:
+    return list(said) if isinstance(said, list | dict) else []
 
 
 async def delete(client: Client, name: str) -> None:
@@ -127,5 +168,4 @@ def part(said: Document, key: str) -> Document:
     return found if isinstance(found, dict) else {}
 
 
-def number(said: object) -> int:
-    return said if isinstance(said, int) and not isinstance(said, bool) else 0
+number: Final = evidence.number

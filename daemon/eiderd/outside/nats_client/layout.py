@@ -7,7 +7,7 @@ or from nats-server 2.15 on `stream.arc.s2`, of another kind, which older server
 A stream that gives no snapshot (in memory before 2.15, or refused) has `messages.jsonl` instead, of
 eiderd's own: one message a line, in sequence, `{"seq", "time", "subject", "hdrs", "data"}` as
 JetStream's STREAM.MSG.GET says it, `hdrs` and `data` in base64. `backup.json` then has
-`consumers` too, as CONSUMER.LIST says them.
+`consumers` too, as CONSUMER.LIST says them. What else eiderd writes there, see `Stored`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd.broker.evidence import is_name
+from eiderd.broker.evidence import is_name, number
 from eiderd.errors import SourceUnavailable, VerificationFailed
 from eiderd.outside import files
 from eiderd.outside.nats_client import s2
@@ -38,13 +38,20 @@ _LARGEST: Final = 16 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A stream in a folder. `config`, `state` and `consumers` as JetStream said them."""
+    """A stream in a folder. `config`, `state` and `consumers` as JetStream said them.
+
+    `removed` messages of the state may not be in the data: they left the stream while it was
+    packed. `durables` are the consumers that must come back. None: the official client, which
+    wrote it, does not say.
+    """
 
     folder: Path
     config: dict[str, Any]
     state: dict[str, Any]
     consumers: tuple[dict[str, Any], ...]
     data: Path
+    removed: int | None = None
+    durables: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -60,12 +67,14 @@ def describe(
     *,
     config: Mapping[str, Any],
     state: Mapping[str, Any],
+    removed: int,
+    durables: Sequence[str] | None,
     consumers: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """Write what stands beside the data. `consumers`: of a stream whose data does not have them."""
+    more = {"removed": removed, "durables": durables, "consumers": consumers}
     document: dict[str, Any] = {"config": config, "state": state}
-    if consumers is not None:
-        document["consumers"] = consumers
+    document |= {key: value for key, value in more.items() if value is not None}
     with files.writing_to(folder):
         files.write_new(folder / DESCRIPTION, json.dumps(document, indent=2).encode() + b"\n")
 
@@ -87,7 +96,9 @@ def read(folder: Path) -> Stored:
         raise _unfit(path, "it is no JSON, or too long") from error
     if not isinstance(document, dict):
         raise _unfit(path, "it describes no stream")
-    config, state, listed = (document.get(key) for key in ("config", "state", "consumers"))
+    config, state, listed, durables = (
+        document.get(key) for key in ("config", "state", "consumers", "durables")
+    )
     if not isinstance(config, dict) or not isinstance(state, dict):
         raise _unfit(path, "it describes no stream")
     if not isinstance(config.get("name"), str) or not is_name(config["name"]):
@@ -103,7 +114,16 @@ def read(folder: Path) -> Stored:
         if isinstance(listed, list)
         else (),
         data=data[0],
+        removed=number(document["removed"]) if "removed" in document else None,
+        durables=tuple(map(str, durables)) if isinstance(durables, list) else None,
     )
+
+
+def durables(consumers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return those of some consumers that outlive their users, and their server."""
+    configs = [one["config"] for one in consumers if isinstance(one.get("config"), dict)]
+    kept = [one for one in configs if one.get("durable_name") and not one.get("mem_storage")]
+    return [str(one["durable_name"]) for one in kept]
 
 
 def check(folder: Path) -> Stored:

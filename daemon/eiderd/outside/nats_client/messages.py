@@ -13,6 +13,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from eiderd.broker.evidence import COUNTER
 from eiderd.errors import BrokerUnavailable, VerificationFailed
 from eiderd.outside import files
 from eiderd.outside.nats_client import jetstream, layout, snapshots
@@ -30,9 +31,10 @@ _MOST_AT_ONCE: Final = 256
 _MOST_BYTES_AT_ONCE: Final = 4 << 20
 _MOST_PENDING: Final = 64 << 20
 _LONGEST_LINE: Final = 128 << 20
-# Conditions on the publishing of a message, which nobody reads afterwards: they would not hold
-# again, so they are left out when a message is published once more, and when two are compared.
-_CONDITIONS: Final = b"nats-expected-"
+# Of the publishing of a message, and read by nobody afterwards: its conditions would not hold
+# again, and the batch that it came in is not sent again. They are left out when a message is
+# published once more, and when two are compared.
+_OF_PUBLISHING: Final = (b"nats-expected-", b"nats-batch-")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,9 @@ async def take(
 
     Raise BrokerUnavailable, ApiRefused, NoSpace.
     """
+    config = jetstream.part(info, "config")
+    if config.get("allow_msg_counter"):
+        raise BrokerUnavailable(COUNTER, how="answer")
     # How far the consumers are comes first: what is acknowledged from here on is delivered once
     # more after a restore, which loses nothing.
     consumers = await jetstream.consumers(client, name)
@@ -81,14 +86,43 @@ async def take(
             told(len(message.data))
     # What was removed meanwhile is not in it: the state is that of what was written.
     seen = {**state, "messages": count, "first_seq": earliest or last + 1 if count else first}
-    layout.describe(folder, config=info["config"], state=seen, consumers=consumers)
-    return {"config": info["config"], "state": seen}
+    layout.describe(
+        folder,
+        config=config,
+        state=seen,
+        removed=0,
+        durables=layout.durables(consumers),
+        consumers=consumers,
+    )
+    return {"config": config, "state": seen}
 
 
 async def read(
     client: Client, name: str, *, state: jetstream.Document, through: int
 ) -> AsyncIterator[Message]:
-    """Yield the messages of a stream in sequence. Those removed meanwhile are not among them."""
+    """Yield the messages of a stream in sequence. Those removed meanwhile are not among them.
+
+    Raise BrokerUnavailable at the end when the server could not read all that it has.
+    """
+    count = 0
+    async for message in _read(client, name, state=state, through=through):
+        count += 1
+        yield message
+    # Of a record that is damaged a server says that there is no such message, and counts it.
+    now = jetstream.part(await jetstream.stream(client, name) or {}, "state")
+    later = max(0, jetstream.number(now.get("last_seq")) - through)
+    unread = jetstream.number(now.get("messages")) - later - count
+    if unread > 0:
+        raise BrokerUnavailable(
+            f"the server cannot read {unread} of the messages of stream {name}",
+            hint="See the log of nats-server.",
+            how="answer",
+        )
+
+
+async def _read(
+    client: Client, name: str, *, state: jetstream.Document, through: int
+) -> AsyncIterator[Message]:
     if not jetstream.number(state.get("messages")):
         return
     sequence = jetstream.number(state.get("first_seq"))
@@ -216,12 +250,12 @@ def _damaged(path: Path, last: int) -> VerificationFailed:
 # Headers ----------------------------------------------------------------------------------------
 
 
-def without_conditions(headers: bytes) -> bytes:
-    """Return headers without the conditions that the message was published under."""
-    if _CONDITIONS not in headers.lower():
+def without_publishing(headers: bytes) -> bytes:
+    """Return headers without those that were only for the publishing of the message."""
+    if not any(one in headers.lower() for one in _OF_PUBLISHING):
         return headers
     first, *rest = headers.split(b"\r\n")
-    kept = [line for line in rest if line and not line.lower().startswith(_CONDITIONS)]
+    kept = [line for line in rest if line and not line.lower().startswith(_OF_PUBLISHING)]
     return b"\r\n".join([first, *kept, b"", b""]) if kept else b""
 
 

@@ -13,7 +13,7 @@ import math
 import struct
 from typing import IO, TYPE_CHECKING, Final
 
-from eiderd.outside.nats_client.messages import Message, without_conditions
+from eiderd.outside.nats_client.messages import Message, without_publishing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Compared:
 
 def record(message: Message) -> bytes:
     hashed = hashlib.blake2b(digest_size=16)
-    for part in (message.subject.encode(), without_conditions(message.headers), message.data):
+    for part in (message.subject.encode(), without_publishing(message.headers), message.data):
         hashed.update(b"%d " % len(part) + part)
     return _RECORD.pack(message.sequence, _seconds(message.time), hashed.digest())
 

@@ -19,7 +19,7 @@ from nats.protocol import command
 
 from eiderd.broker.evidence import OWN
 from eiderd.errors import BrokerUnavailable, EiderError, VerificationFailed
-from eiderd.outside.nats_client import jetstream, messages
+from eiderd.outside.nats_client import consumers, jetstream, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from eiderd.outside.nats_client.layout import Stored
     from eiderd.outside.nats_client.messages import Message
 
-_HOLD: Final = "_eiderd-hold"
 _MOST_AT_ONCE: Final = 256
 _MOST_BYTES_AT_ONCE: Final = 4 << 20
 _SMALLEST_WINDOW_NS: Final = 100_000_000  # for duplicates: the least that a server takes
@@ -59,21 +58,20 @@ async def put_back(
     name = stored.name
     own = f"{OWN}.{uuid.uuid4().hex}"
     first = jetstream.number(stored.state.get("first_seq")) or 1
+    last = jetstream.number(stored.state.get("last_seq"))
     await jetstream.api(client, f"STREAM.CREATE.{name}", _opened(config, own=own, first=first))
     try:
-        if config.get("retention") == "interest":  # or it would keep nothing
-            await _consumer(client, name, {"name": _HOLD, "durable_name": _HOLD})
-        filling = _Filling(client, own=own, first=first, told=told)
-        for message in messages.stored(stored.data):
-            await filling.add(message)
-        await filling.finish(through=jetstream.number(stored.state.get("last_seq")))
-        if filling.fillers:
-            await jetstream.api(client, f"STREAM.PURGE.{name}", {"filter": filling.filler})
-        for consumer in stored.consumers:
-            await _consumer(client, name, _resumed(consumer, retention=config.get("retention")))
-        await jetstream.api(client, f"STREAM.UPDATE.{name}", _closed(config))
-        if config.get("retention") == "interest":
-            await jetstream.api(client, f"CONSUMER.DELETE.{name}.{_HOLD}")
+        async with consumers.held(client, name, config):
+            filling = _Filling(client, own=own, first=first, told=told)
+            for message in messages.stored(stored.data):
+                await filling.add(message)
+            await filling.finish(through=last)
+            if filling.fillers:
+                await jetstream.api(client, f"STREAM.PURGE.{name}", {"filter": filling.filler})
+            for consumer in stored.consumers:
+                wanted = consumers.resumed(consumer, stream=config, through=last)
+                await consumers.create(client, name, wanted)
+            await jetstream.api(client, f"STREAM.UPDATE.{name}", _closed(config))
     except BaseException:
         # Where that fails as well, the next restore knows by its subjects what it is.
         with contextlib.suppress(EiderError):
@@ -98,29 +96,6 @@ def _closed(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "first_seq"}
 
 
-async def _consumer(client: Client, stream: str, config: dict[str, Any]) -> None:
-    name = config["name"]
-    order = {
-        "stream_name": stream,
-        "config": {"ack_policy": "explicit", **config},
-        "action": "create",
-    }
-    await jetstream.api(client, f"CONSUMER.CREATE.{stream}.{name}", order)
-
-
-def _resumed(consumer: jetstream.Document, *, retention: object) -> dict[str, Any]:
-    """Return the configuration of a consumer that goes on where the given one was."""
-    config = dict(jetstream.part(consumer, "config"))
-    config["name"] = str(consumer.get("name") or config.get("name") or config.get("durable_name"))
-    if retention == "workqueue":  # what was acknowledged is not in the stream
-        return config
-    floor = jetstream.number(jetstream.part(consumer, "ack_floor").get("stream_seq"))
-    if floor or config.get("deliver_policy") != "all":
-        config.pop("opt_start_time", None)
-        config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": floor + 1}
-    return config
-
-
 class _Filling:
     """Publishes messages so that each gets the number that it had."""
 
@@ -141,7 +116,7 @@ class _Filling:
         await self._fill(message.sequence)
         await self._keep_apart(message)
         subject = f"{self._own}.{message.subject}"
-        headers = messages.without_conditions(message.headers)
+        headers = messages.without_publishing(message.headers)
         await self._put(subject, headers, message.data)
         self._told(len(message.data))
 

@@ -63,6 +63,7 @@ async def take(
 async def _take(
     client: Client, name: str, folder: Path, *, most_bytes: int, told: Callable[[int], None]
 ) -> dict[str, Any]:
+    durables = await _durables(client, name)
     inbox = client.new_inbox()
     chunks = await client.subscribe(inbox, pending_bytes_limit=_MOST_PENDING)
     try:
@@ -96,8 +97,31 @@ async def _take(
         name_of_data = layout.SNAPSHOT_SINCE_2_15
     with files.writing_to(folder):
         (folder / _ARRIVING).rename(folder / name_of_data)
-    layout.describe(folder, config=config, state=state)
+    now = jetstream.part(await jetstream.stream(client, name) or said, "state")
+    removed = _removed(state, now)
+    layout.describe(folder, config=config, state=state, removed=removed, durables=durables)
     return {"config": config, "state": state}
+
+
+async def _durables(client: Client, name: str) -> list[str] | None:
+    """Return the consumers that must come back, if all are known: the snapshot has them anyway."""
+    try:
+        return layout.durables(await jetstream.consumers(client, name))
+    except BrokerUnavailable:
+        return None
+
+
+def _removed(then: jetstream.Document, now: jetstream.Document) -> int:
+    """Return how many messages may have left a stream between two of its states.
+
+    What was acknowledged, or made room, before the server came to it is not in the snapshot, and
+    is counted in its state, which is that of the beginning.
+    """
+    messages, last = (
+        [jetstream.number(state.get(key)) for state in (then, now)]
+        for key in ("messages", "last_seq")
+    )
+    return max(0, messages[0] + (last[1] - last[0]) - messages[1])
 
 
 def no_space(name: str, folder: Path) -> NoSpace:

@@ -269,4 +269,4 @@ def _text(said: object) -> str:
 
 def _limit(said: object) -> int | None:
     """Return a limit; nothing, 0 or less is none."""
-    return said if isinstance(said, int) and said > 0 else None
+    return jetstream.number(said) or None

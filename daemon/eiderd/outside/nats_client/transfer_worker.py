@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from eiderd.broker.evidence import is_unfinished
+from eiderd.broker.evidence import is_name, is_unfinished
 from eiderd.errors import BrokerUnavailable, ConfigError, EiderError
 from eiderd.outside import clock, files, process
 from eiderd.outside.nats_client import (
@@ -55,6 +55,9 @@ def capture(
     missing: list[dict[str, Any]] = []
     away = ""
     for name in streams:
+        if not is_name(name):  # it is not made a path, nor removed as one
+            missing.append({"stream": name, "why": "no stream can be called so"})
+            continue
         try:
             if away:
                 raise BrokerUnavailable(away)
@@ -163,7 +166,12 @@ def look(*, server: dict[str, Any], seconds: float, progress: Progress) -> dict[
         account = await jetstream.api(client, "INFO")
         info = client._server_info  # noqa: SLF001  (only the version has a name of its own)
         streams: dict[str, Any] = {}
-        for one in await jetstream.listed(client, "STREAM.LIST", "streams"):
+        unknown = ""
+        try:
+            listed = await jetstream.listed(client, "STREAM.LIST", "streams")
+        except jetstream.PartlyKnown as error:
+            listed, unknown = error.found, error.message
+        for one in listed:
             config = jetstream.part(one, "config")
             streams[str(config.get("name"))] = {
                 "config": config,
@@ -176,6 +184,7 @@ def look(*, server: dict[str, Any], seconds: float, progress: Progress) -> dict[
             "id": str(info.get("server_id", "")),
             "account": account,
             "streams": streams,
+            "unknown": unknown,  # why these are not all
         }
 
     return ask(_server(server), question, timeout_seconds=seconds)
@@ -256,9 +265,9 @@ async def _put_back(
 
 
 async def _looked_at(client: Client, stored: layout.Stored, *, scratch: Path) -> dict[str, Any]:
-    said = await verdict.look_at(client, stored, scratch=scratch)
-    said["last_seq"] += await numbering.pass_consumers(client, stored.name)
-    return said
+    await verdict.await_consumers(client, stored)
+    await numbering.pass_consumers(client, stored.name)
+    return await verdict.look_at(client, stored, scratch=scratch)
 
 
 async def _out_of_the_way(
