@@ -228,7 +228,8 @@ class Exchange:
 
     Names are relative to the folder of the database. `aside_wals` pairs each live WAL file with
     the name under which it is kept; `live_wals` are all places where one could stand; `restart`
-    says that the application was stopped for this.
+    says that the application was stopped for this; `before`, of a roll back, is the plan of what it
+    takes back, and in force again if it is undone.
     """
 
     kind: str
@@ -244,7 +245,8 @@ class Exchange:
     staging: str | None
     restart: bool
     phase: str
-    format: int = 1
+    before: Exchange | None = None
+    format: int = 2
 
     @property
     def verb(self) -> str:

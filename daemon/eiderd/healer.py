@@ -87,10 +87,14 @@ class Healer:
         done = policy.confirmed(
             past.attempts, present=present, looked=looked, repairs=actions.TABLE
         )
+        # While such a thing is there, its check cannot see what it hides.
+        hidden = {kind for kind, by in actions.SPEAK_AGAINST.items() if self._present(by)}
         for job, name in done:
-            app.journal.confirmed(job, name, at=at)
+            if name[0] not in hidden:
+                app.journal.confirmed(job, name, at=at)
         for job in policy.over(past.stopped, seen=seen, looked=looked, repairs=actions.TABLE):
-            app.journal.going_on(job, at=at)
+            if not any(one.job is job and one.kind in hidden for one in actions.TABLE):
+                app.journal.going_on(job, at=at)
 
     def _keep(self, app: App, decisions: tuple[Decision, ...], *, at: datetime.datetime) -> None:
         with app.journal.memory() as known:
@@ -173,8 +177,12 @@ class Healer:
         return Ready(True) if size else Ready(False, "nothing is left over")
 
     def _may_restore(self, app: App, _found: Finding) -> Ready:
-        if not self._present(actions.UNOPENABLE):
+        unopenable = self._present(actions.UNOPENABLE)
+        if not unopenable:
             return Ready(False, "nothing says that it is the database that cannot be opened")
+        if not any(found.severity is Severity.CRITICAL for found in unopenable):
+            return Ready(False, "it is not the application's own engine that cannot open it: set"
+                             " engine.application, and: eider engine add VERSION")  # fmt: skip
         if self._board.stock.newest_verified is None:
             return Ready(False, "there is no verified backup to compare with")
         return bringing_back.may(app)

@@ -279,6 +279,34 @@ def test_one_that_is_killed_at_any_step_is_ended_by_the_next(place: Place, steps
     assert _rows(place.database) == 5
 
 
+def _configure_ill(place: Place) -> None:
+    """Make the application one that never starts, and is to run."""
+    place.configure(application__kind="commands")
+    with place.config.open("a") as file:
+        file.write(
+            "[application.commands]\nstate = ['sh', '-c', 'exit 1']\n"
+            "stop = ['true']\nstart = ['false']\n"
+        )
+
+
+@pytest.mark.parametrize("steps", [40, 42, 45, 48, 51, 57])
+def test_one_that_is_killed_while_it_goes_back_ends_with_the_old_database(
+    place: Place, steps: int
+) -> None:
+    old = _emptied(place)
+    _configure_ill(place)
+    before = (sys.executable, "-c", _MORTAL, str(steps))
+    assert place.eider("restore", "--yes", before=before).code == -9
+    ran = place.eider("restore", "--yes").good_manners()
+    assert ran.code == 14, ran
+    assert "is not well" in ran.stderr or "the previous database is back" in ran.stderr
+    found = _data(place)
+    assert {name: found[name] for name in old} == old
+    failed = [data for name, data in found.items() if ".failed-restore-" in name]
+    assert len(failed) == 2, "what was restored is kept, and no half of it"
+    assert not list(place.database.parent.glob(".*"))
+
+
 @pytest.fixture
 def stubborn(place: Place) -> Iterator[Place]:
     pid_file = place.root / "pid"

@@ -30,6 +30,8 @@ from tests import helpers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from eiderd.evidence import Exchange
+
 STAMP, LATER = "20260101-020000", "20260101-030000"
 MOST_PENDING = 12  # of steps that are not on disk yet: every subset of them is tried
 Disk: TypeAlias = dict[str, bytes]
@@ -224,9 +226,14 @@ class Case:
         return self.database(root)
 
     def run(self, root: Path, moves: Moves, *, kind: type[swap.Swap] = swap.Swap) -> None:
-        database = self.lay(root, self.before())
+        self.lay(root, self.before())
+        work = self.work(root, moves, kind=kind)
+        work.exchange()
+        work.close()
+
+    def work(self, root: Path, moves: Moves, *, kind: type[swap.Swap] = swap.Swap) -> swap.Swap:
         plan = swap.plan(
-            database=database,
+            database=self.database(root),
             incoming=root / self.incoming,
             wal_base=root / self.wal_base,
             kind=self.kind,
@@ -236,9 +243,7 @@ class Case:
             word=self.word,
             staged=not self.stands_aside,
         )
-        work = kind(database, plan, moves=moves)
-        work.exchange()
-        work.close()
+        return kind(self.database(root), plan, moves=moves)
 
 
 OLD: Files = {"": b"old database", ".wal": b"old wal"}
@@ -387,6 +392,89 @@ def test_whenever_the_power_goes_one_whole_set_is_there(name: str, tmp_path: Pat
     assert first_problem(case, moves.steps, tmp_path / "crash", deep=True) == ""
 
 
+# Going back: until the old set is live, what was exchanged has not ended, and says so.
+
+
+def _rolled_back(
+    case: Case, root: Path, *, kind: type[swap.Swap]
+) -> tuple[Disk, Exchange, Recorder]:
+    """Exchange the sets, go back, and return what was in between and the steps of the way back."""
+    database = case.lay(root, case.before())
+    work = case.work(root, Moves())
+    work.exchange()
+    between, moves = _disk(root), Recorder(root)
+    back = kind(database, work.back(database=database, kind="roll back", stamp=LATER).plan,
+                moves=moves)  # fmt: skip
+    back.exchange()
+    assert _set(_disk(root), case.live, case.wal_base) == case.old
+    return between, work.plan, moves
+
+
+def _problem_of_going_back(
+    case: Case, between: Disk, done: Exchange, steps: list[Step], root: Path
+) -> str:
+    """Try every crash of the way back, and every crash of what puts that right."""
+    seen: set[frozenset[tuple[str, bytes]]] = set()
+    for disk in crashes(between, steps):
+        moves = Recorder(root)
+        if found := _problem_then(case, disk, done, root, moves):
+            return found
+        for second in crashes(disk, moves.steps):
+            key = frozenset(second.items())
+            if key not in seen and (found := _problem_then(case, second, done, root, Moves())):
+                return f"when putting it right died: {found}"
+            seen.add(key)
+    return ""
+
+
+def _problem_then(case: Case, disk: Disk, done: Exchange, root: Path, moves: Moves) -> str:
+    """Say what is wrong when a way back that died is put right, and with going on from there."""
+    database = case.lay(root, disk)
+    begun = swap.unfinished(database, state=database.parent)
+    if begun is None:
+        return "nothing says that it did not end"
+    work = swap.Swap(database, begun, moves=moves)
+    ended = work.settle(stamp=LATER)
+    left, after = swap.unfinished(database, state=database.parent), _disk(root)
+    if (ended, left) != (Settled.FINISHED, work.plan) or not work.is_made:
+        return f"it was {ended}, and {left} is said to be in force"
+    live = _set(after, case.live, case.wal_base)
+    if work.plan.kind == "roll back":
+        return "" if live == case.old else f"{live} is live"
+    if work.plan != done or live != case.new or case.old not in _aside(case, after, case.word):
+        return f"{live} is live, and the old set cannot come back"
+    back = swap.Swap(database, done).back(database=database, kind="roll back", stamp=LATER)
+    back.exchange()
+    live = _set(_disk(root), case.live, case.wal_base)
+    return "" if live == case.old else f"{live} came back"
+
+
+BACK = ("both with a WAL", "stale WAL files of every kind", "compact", "behind a link", "undo")
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_whenever_going_back_dies_it_can_be_gone_on_with(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    between, done, moves = _rolled_back(case, tmp_path / "run", kind=swap.Swap)
+    assert len(moves.steps) > 8
+    crash = tmp_path / "crash"
+    assert _problem_of_going_back(case, between, done, moves.steps, crash) == ""
+
+
+class ForgetsBefore(swap.Swap):
+    """What was exchanged is forgotten as soon as it is to be taken back."""
+
+    def __init__(self, database: Path, plan: Exchange, *, moves: Moves | None = None) -> None:
+        super().__init__(database, dataclasses.replace(plan, before=None), moves=moves)
+
+
+def test_a_way_back_that_forgets_where_it_began_is_found_out(tmp_path: Path) -> None:
+    case = CASES["both with a WAL"]
+    between, done, moves = _rolled_back(case, tmp_path / "run", kind=ForgetsBefore)
+    crash = tmp_path / "crash"
+    assert "undone" in _problem_of_going_back(case, between, done, moves.steps, crash)
+
+
 # It has teeth -----------------------------------------------------------------------------------
 
 
@@ -440,7 +528,7 @@ class WalBeforeFile(swap.Swap):
 class NoPlan(swap.Swap):
     """Nothing says what was going on."""
 
-    def _write_plan(self) -> None:
+    def _write_plan(self, plan: Exchange) -> None:
         pass
 
 

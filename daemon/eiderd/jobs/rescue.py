@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from eiderd.model import Backup, Content
 
 _SHOWN: Final = 5
+# What an engine says of itself and not of the database: too little memory, time, no key.
+_SAY_NOTHING: Final = frozenset({Damage.OUT_OF_MEMORY, Damage.DEADLINE, Damage.KEY_NEEDED})
+# What makes a file one that the application cannot open either, or not read.
+_UNSOUND: Final = frozenset(
+    {Damage.WAL_REPLAY, Damage.CANNOT_OPEN, Damage.ENGINE_DIED, Damage.BLOCKS, Damage.TABLE}
+)
 
 
 class How(enum.StrEnum):
@@ -60,11 +66,15 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What came of a step: what an engine read, and why it is not good enough, if it is not."""
+    """What came of a step: what an engine read, and why it is not good enough, if it is not.
+
+    `damage` is what the engine met, reading or folding the WAL in.
+    """
 
     step: Step
     opened: Opened | None
     problems: tuple[str, ...]
+    damage: Damage | None = None
 
     @property
     def is_acceptable(self) -> bool:
@@ -73,6 +83,11 @@ class Tried:
     @property
     def rows(self) -> int:
         return self.opened.rows if self.opened else 0
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it was cut short by what says nothing about the database."""
+        return self.damage in _SAY_NOTHING
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +113,11 @@ class Rescued:
     tables: dict[str, Rows]
 
     @property
+    def is_cut_short(self) -> bool:
+        """Whether an attempt that might have brought more back ended for want of memory or time."""
+        return any(found.says_nothing for found in self.tried)
+
+    @property
     def missing(self) -> int:
         """How many rows there are in the backup or in another attempt, and not in what is kept."""
         return sum(
@@ -106,12 +126,30 @@ class Rescued:
         )
 
 
+class NotFolded(VerificationFailed):
+    """An engine did not fold the WAL into a copy, because of `damage`."""
+
+    def __init__(self, message: str, *, damage: Damage) -> None:
+        super().__init__(message)
+        self.damage = damage
+
+
 class NotRescued(VerificationFailed):
     """Nothing that was tried gives a database that can be vouched for."""
 
     def __init__(self, message: str, *, hint: str, tried: tuple[Tried, ...]) -> None:
         super().__init__(message, hint=hint)
         self.tried = tried
+
+    @property
+    def is_about_the_database(self) -> bool:
+        """Whether the file is unsound as it is, and every attempt was made to its end.
+
+        Else it is no reason to replace it: one that opens is a person's to judge, and where memory
+        or time was too short, with more of it nothing may be lost.
+        """
+        unsound = self.tried[0].damage in _UNSOUND
+        return unsound and not any(found.says_nothing for found in self.tried)
 
 
 def run(
@@ -137,8 +175,8 @@ def run(
             value=_rescued(None, first, tried, backup),
             why="the database opens as it is, and holds what it should",
         )
-    if first.opened and first.opened.damage in {Damage.OUT_OF_MEMORY, Damage.KEY_NEEDED}:
-        raise _not_rescued(tried, backup)  # which says nothing about the database
+    if first.says_nothing:
+        raise _not_rescued(tried, backup)
     opens = bool(first.opened and not first.opened.damage)
     judge.trusted = content_of(first.opened) if first.opened and opens else None
     for steps in rounds(engines, is_replayed=opens):
@@ -171,9 +209,11 @@ def rounds(engines: Sequence[str], *, is_replayed: bool) -> Iterator[tuple[Step,
 def _try(step: Step, *, attempt: Callable[[Step], Opened], judge: _Judge) -> Tried:
     try:
         opened = attempt(step)
+    except NotFolded as error:
+        return Tried(step=step, opened=None, problems=(error.message,), damage=error.damage)
     except VerificationFailed as error:
         return Tried(step=step, opened=None, problems=(error.message,))
-    return Tried(step=step, opened=opened, problems=judge(step, opened))
+    return Tried(step=step, opened=opened, problems=judge(step, opened), damage=opened.damage)
 
 
 class _Judge:
@@ -241,10 +281,12 @@ def _rescued(
 
 def _not_rescued(tried: Sequence[Tried], backup: Backup | None) -> NotRescued:
     lines = "".join(f"\n  - {found.step.said}: {_shortened(found.problems)}" for found in tried)
-    damage = tried[0].opened.damage if tried[0].opened else None
-    if damage is Damage.OUT_OF_MEMORY:
+    damages = {found.damage for found in tried}
+    if Damage.OUT_OF_MEMORY in damages:
         hint = "Raise engine.memory_limit and run the same command again."
-    elif damage is Damage.KEY_NEEDED:
+    elif Damage.DEADLINE in damages:
+        hint = "Raise engine.deadline and run the same command again."
+    elif Damage.KEY_NEEDED in damages:
         hint = "Open it with its key, in the application."
     elif backup:
         hint = f"Restore the last verified backup: eider restore {backup.id}; or install another "

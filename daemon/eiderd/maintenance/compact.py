@@ -6,16 +6,13 @@ import contextlib
 import dataclasses
 import functools
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eiderd import catalog, room
 from eiderd.config import Settings
 from eiderd.errors import (
     Busy,
-    ConfigError,
     NoSuchBackup,
     StoreUnavailable,
     VerificationFailed,
@@ -47,6 +44,7 @@ from eiderd.outside.application import Application
 
 if TYPE_CHECKING:
     import datetime
+    from pathlib import Path
 
     from eiderd.evidence import Survey
     from eiderd.model import Backup
@@ -135,7 +133,7 @@ class Compaction:
                 if isinstance(ended, Outcome):
                     value = Compacted(exchanged=ended.value)
                     return Outcome(ending=ended.ending, value=value, why=ended.why)
-            if exchange_app.remembered(application, self.settings).was_stopped:
+            if exchange_app.remembered(application, self.settings).was_stopped():
                 around.start_again()  # a run that died had stopped it
             self.recent()
             self._ensure_writable(folder)
@@ -267,21 +265,8 @@ class Compaction:
 
     def _interpreter(self) -> Path:
         """Return the application's own engine: nobody else writes what the application is given."""
-        wanted = (self.engines.application or "").removeprefix("v")
-        if not wanted:
-            raise ConfigError(
-                "a database is written anew only by the application's own engine, and nothing says "
-                "which that is",
-                hint='Set engine.application, as in "1.4.3", and: eider engine add 1.4.3',
-            )
-        interpreter = self.engines.others.get(wanted, Path(sys.executable))
-        found = engine.version(interpreter=interpreter, bounds=self.bounds)
-        if found != wanted:
-            raise ConfigError(
-                f"the application's engine, DuckDB {wanted}, is not installed",
-                hint=f"Run: eider engine add {wanted}; and add it to engine.others.",
-            )
-        return interpreter
+        what_for = "a database is written anew"
+        return exchange_app.own_engine(self.engines, bounds=self.bounds, what_for=what_for)
 
     def _ensure_writable(self, folder: Path) -> None:
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from eiderd.app import App
 
-_LIMIT_SECONDS: Final = 86400.0  # each step of it has a deadline of its own
+LIMIT_SECONDS: Final = 86400.0  # each step of it has a deadline of its own
 _WELL: Final = {
     RunOutcome.DONE: Ending.DONE,
     RunOutcome.NOTHING_TO_DO: Ending.NOTHING_TO_DO,
@@ -53,7 +53,7 @@ def _through_the_unit(app: App, job: Job, task: str) -> Outcome[Any]:
     began = clock.now()
     failed: ApplicationFailed | None = None
     try:
-        maintenance.run(task, seconds=_LIMIT_SECONDS)
+        maintenance.run(task, seconds=LIMIT_SECONDS)
     except ApplicationFailed as error:
         failed = error
     with app.journal.memory() as known:
@@ -69,11 +69,10 @@ def _through_the_unit(app: App, job: Job, task: str) -> Outcome[Any]:
 
 
 def _record(app: App, job: Job, error: ApplicationFailed, *, began: datetime.datetime) -> None:
-    at = clock.now()
-    app.journal.end(
-        app.journal.begin(job, at=began, planned_at=None),
-        at=at,
-        seconds=(at - began).total_seconds(),
+    app.journal.ran(
+        job,
+        began=began,
+        at=clock.now(),
         outcome=RunOutcome.FAILED,
         why=error.message,
         hint=error.hint,

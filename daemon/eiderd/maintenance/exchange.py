@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from eiderd.errors import StoreUnavailable
+from eiderd.errors import ConfigError, StoreUnavailable
 from eiderd.evidence import ApplicationState
 from eiderd.maintenance import restore_plan as restoring
 from eiderd.maintenance.around import Around
-from eiderd.outside import clock, lock_holder, moves, swap
+from eiderd.outside import clock, engine, lock_holder, moves, swap
 from eiderd.outside.steady import Remembered, until_steady
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from eiderd.config import Settings
     from eiderd.evidence import Exchange, Settled
     from eiderd.outside.application import Application
@@ -43,6 +43,10 @@ class Bound:
     @property
     def is_made(self) -> bool:
         return self._work.is_made
+
+    @property
+    def can_go_back(self) -> bool:
+        return self._work.can_go_back
 
     def settle(self) -> Settled:
         return self._work.settle(stamp=stamp())
@@ -80,6 +84,23 @@ def around_of(application: Application, settings: Settings) -> Around:
         ),
         database=live,
     )
+
+
+def own_engine(engines: engine.Engines, *, bounds: engine.Bounds, what_for: str) -> Path:
+    """Return the application's own engine. Raise ConfigError when it is not known, or not there."""
+    wanted = (engines.application or "").removeprefix("v")
+    if not wanted:
+        raise ConfigError(
+            f"{what_for} only by the application's own engine, and nothing says which that is",
+            hint='Set engine.application, as in "1.4.3", and: eider engine add 1.4.3',
+        )
+    interpreter = engines.others.get(wanted, Path(sys.executable))
+    if engine.version(interpreter=interpreter, bounds=bounds) != wanted:
+        raise ConfigError(
+            f"the application's engine, DuckDB {wanted}, is not installed",
+            hint=f"Run: eider engine add {wanted}; and add it to engine.others.",
+        )
+    return interpreter
 
 
 def stopped_name(application: Application) -> str:

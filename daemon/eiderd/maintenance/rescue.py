@@ -110,7 +110,7 @@ class Rescue:
                 bounds=self.bounds,
             )
             if damage:
-                raise VerificationFailed(_shortened(said, scratch) or str(damage))
+                raise job.NotFolded(_shortened(said, scratch) or str(damage), damage=damage)
             if copies.storage_version(copy) > copies.storage_version(image):
                 raise VerificationFailed(f"DuckDB {step.engine} made a newer storage format of it")
         opened = self.open_and_read(copy, scratch=scratch)

@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rich.filesize import decimal
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Of a path to a database behind a link, where WAL files stand beside the link: until 1.4.
 _BESIDE_LINKS: Final = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
+
+EnsureStill: TypeAlias = Callable[[bool], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,18 +110,26 @@ class Restore:
 
     # Doing
 
-    def run(self, plan: Plan, *, backup: Backup | None = None) -> Outcome[Restored]:
+    def run(
+        self,
+        plan: Plan,
+        *,
+        backup: Backup | None = None,
+        ensure_still: EnsureStill = lambda _stopped: None,
+    ) -> Outcome[Restored]:
         """Do what the plan says; what an earlier run left unfinished is put right first.
 
-        Raise VerificationFailed, NoSpace, Busy, ApplicationFailed, StoreUnavailable: then all is
-        as it was before.
+        `ensure_still` raises when it is not wanted any more: asked before anything is done, before
+        the application is stopped, and with True when it is. Raise VerificationFailed, NoSpace,
+        Busy, ApplicationFailed, StoreUnavailable: then all is as it was before.
         """
         source = plan.source
         folder = swap.real(self._database).parent
         with files.locked(folder, hint=f"Wait for it to end: fuser -v {folder}"):
+            ensure_still(False)
             application = self.application()
             around = exchange_app.around_of(application, self.settings)
-            stopped = exchange_app.remembered(application, self.settings).was_stopped
+            stopped = exchange_app.remembered(application, self.settings).was_stopped()
             if (begun := exchange_app.unfinished(self.settings)) is not None:
                 ended = job.resume(around=around, work=begun)
                 if isinstance(ended, Outcome):
@@ -131,12 +141,12 @@ class Restore:
                 prepare: Callable[[], Proof | None] = lambda: None  # noqa: E731
             else:
                 incoming = swap.staging(self._database) / self._staged_name
-                prepare = functools.partial(self._stage, source, backup)
+                prepare = functools.partial(self._stage, source, backup, ensure_still)
             return job.run(
                 around=around,
                 was_stopped_for_it=stopped,
                 prepare=prepare,
-                work=functools.partial(self._work, source, incoming, plan.stamp),
+                work=functools.partial(self._work, source, incoming, plan.stamp, ensure_still),
                 discard=functools.partial(exchange_app.discard, self.settings),
             )
 
@@ -169,7 +179,7 @@ class Restore:
     def _staged_name(self) -> str:
         return swap.real(self._database).name
 
-    def _stage(self, source: Source, backup: Backup | None) -> Proof:
+    def _stage(self, source: Source, backup: Backup | None, ensure_still: EnsureStill) -> Proof:
         folder = files.private_folder(swap.staging(self._database))
         database, verdict = self._staged(source, backup, folder=folder)
         steps = moves.Moves()
@@ -181,6 +191,7 @@ class Restore:
                 folder / name, database=self._database, verb="restore", steps=steps
             )
         steps.sync_folder(folder)
+        ensure_still(False)
         return verdict
 
     def _staged(
@@ -265,8 +276,10 @@ class Restore:
         source: Source,
         incoming: Path,
         stamp: str,
+        ensure_still: EnsureStill,
         restart: bool,  # noqa: FBT001
     ) -> Bound:
+        ensure_still(True)
         exchange = swap.plan(
             database=self._database,
             incoming=incoming,

@@ -107,7 +107,10 @@ def newest_at(backups: Iterable[Brief], *, at: datetime.datetime) -> Brief:
 
 
 def needed(*, incoming: int, incoming_wals: int, old_wals: int) -> int:
-    """Return how many bytes a restore takes beside the database: WAL files are copied once more."""
+    """Return how many bytes a restore takes beside the database: WAL files are copied once more.
+
+    A roll back copies them, too, where the copies of the restore are gone by then: it fits as well.
+    """
     return incoming + incoming_wals + old_wals + _SPARE_BYTES
 
 

@@ -6,6 +6,7 @@ way round. So whose plan is believed, and which files one may name, is decided h
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import stat
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BEFORE_RESTORE: Final = "before-restore"
 MOVING, IN = "moving", "in"
 _MOST_BYTES: Final = 1 << 20
-_FORMAT: Final = 1
+_FORMAT: Final = 2  # 1 had no `before`
 
 
 def staging(database: Path) -> Path:
@@ -131,15 +132,24 @@ def _read(data: bytes, *, path: Path, database: Path) -> Exchange:
     said: dict[str, Any] = json.loads(data)
     if said.get("format", _FORMAT) > _FORMAT:
         raise _unbelievable(path, f"a newer eiderd began it (format {said['format']})")
+    found = _told(said, path=path)
+    if said.get("before") is not None:
+        before = _told(said["before"], path=path)
+        if before.before is not None or before.phase != IN:
+            raise _unbelievable(path, "what it takes back was not done")
+        found = dataclasses.replace(found, before=before)
+    if not all(_is_confined(one, database) for one in (found, found.before) if one):
+        raise _unbelievable(path, "it names files that are not this database's")
+    return found
+
+
+def _told(said: dict[str, Any], *, path: Path) -> Exchange:
     said["aside_wals"] = tuple((old, new) for old, new in said["aside_wals"])
     for key in ("incoming_wals", "live_wals"):
         said[key] = tuple(said[key])
     if said["phase"] not in (MOVING, IN):
         raise _unbelievable(path, "how far it came is not known")
-    found = Exchange(**said)
-    if not _is_confined(found, database):
-        raise _unbelievable(path, "it names files that are not this database's")
-    return found
+    return Exchange(**said)
 
 
 def _is_confined(found: Exchange, database: Path) -> bool:

@@ -14,7 +14,8 @@ on disk before the next begins:
 7. the plan says so; what is left over is removed; the plan is closed by whoever saw it work.
 
 Until 3 a run that died is undone, from then on it is finished: `settle` does either, and may die
-anywhere itself. The files that move are locked as engines lock them: none can open them meanwhile.
+anywhere itself. A roll back that is undone leaves the plan of what it was to take back: that has
+not ended. The files that move are locked as engines lock them: none can open them meanwhile.
 """
 
 from __future__ import annotations
@@ -63,10 +64,13 @@ class Swap:
     """One exchange of the files of `database`, at work."""
 
     def __init__(self, database: Path, plan: Exchange, *, moves: Moves | None = None) -> None:
-        self.plan = plan
         self._moves = moves or Moves()
         self._folder = real(database).parent
         self._record = place_of(database)
+        self._follow(plan)
+
+    def _follow(self, plan: Exchange) -> None:
+        self.plan = plan
         self._live = self._folder / plan.live
         self._aside = self._folder / plan.aside
         self._incoming = self._folder / plan.incoming
@@ -87,6 +91,11 @@ class Swap:
         """Whether the new set is live."""
         return is_whole(self.plan)
 
+    @property
+    def can_go_back(self) -> bool:
+        """Whether the set that was live before still stands aside."""
+        return self.plan.had_live and self._aside.exists()
+
     def exchange(self) -> None:
         """Exchange the sets, or fail and leave all as it was. The plan stays until `close`.
 
@@ -97,7 +106,7 @@ class Swap:
                 # The new set is there before anything says so.
                 self._moves.sync_folder(self._incoming.parent)
                 self._moves.sync_folder(self._folder)
-                self._write_plan()
+                self._write_plan(self.plan)
                 self._copy_old_wals()
                 self._copy_new_wals()
             except BaseException:
@@ -108,7 +117,10 @@ class Swap:
             self._finish()
 
     def settle(self, *, stamp: str) -> Settled:
-        """Put right what a run left that died: undo it, or finish it. `close` it when finished."""
+        """Put right what a run left that died: undo it, or finish it. `close` it when finished.
+
+        Of a roll back that is undone, `plan` is what it was to take back: that is finished.
+        """
         if self.plan.phase == IN:
             self._tidy()
             return Settled.FINISHED
@@ -116,15 +128,22 @@ class Swap:
         if not self._incoming.exists():
             if not self._live.exists():
                 raise _neither(self._live)
-            (self._tidy if moved else self._take_back)()
-            return Settled.FINISHED if moved else Settled.UNDONE
+            if moved:
+                self._tidy()
+                return Settled.FINISHED
         if not moved:
-            self._take_back()
-            return Settled.UNDONE
+            return self._undo()
         with self._guarded():
             self._move_stranger(stamp=stamp)
             self._copy_new_wals()
             self._finish()
+        return Settled.FINISHED
+
+    def _undo(self) -> Settled:
+        self._take_back()
+        if self.plan.before is None:
+            return Settled.UNDONE
+        self._follow(self.plan.before)
         return Settled.FINISHED
 
     def back(self, *, database: Path, kind: str, stamp: str) -> Swap:
@@ -142,6 +161,7 @@ class Swap:
             word=_FAILED.get(self.plan.kind, FAILED_RESTORE),
             staged=False,
         )
+        again = dataclasses.replace(again, before=self.plan)
         return Swap(database, again, moves=self._moves)
 
     def close(self) -> None:
@@ -163,9 +183,9 @@ class Swap:
 
     # The steps
 
-    def _write_plan(self) -> None:
+    def _write_plan(self, plan: Exchange) -> None:
         aside = self._record.with_name(f"{self._record.name}.new")
-        self._moves.write(aside, json.dumps(dataclasses.asdict(self.plan)).encode())
+        self._moves.write(aside, json.dumps(dataclasses.asdict(plan)).encode())
         self._moves.sync_file(aside)
         self._moves.rename(aside, self._record)
         self._moves.sync_folder(self._folder)
@@ -212,7 +232,7 @@ class Swap:
         with files.writing_to(self._folder):
             if self.plan.phase != IN:
                 self.plan = dataclasses.replace(self.plan, phase=IN)
-                self._write_plan()
+                self._write_plan(self.plan)
             for new, hidden, _live in self._new_wals:
                 self._moves.remove(new)
                 self._moves.remove(hidden)
@@ -235,7 +255,10 @@ class Swap:
                 self._moves.remove(self._incoming)
                 self._moves.remove_folder(self._folder / self.plan.staging)
             self._sync_wal_folders()
-            self.close()
+            if self.plan.before:  # its set is live still, and its end is not known
+                self._write_plan(self.plan.before)
+            else:
+                self.close()
 
     def _move_stranger(self, *, stamp: str) -> None:
         """Set aside what an application made where there was no database for an instant."""

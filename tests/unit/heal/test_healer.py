@@ -36,10 +36,17 @@ class Scene:
     board: Board
     healer: Healer
 
-    def found(self, kind: Kind, subject: str = "", *, source: str = "freshness") -> None:
+    def found(
+        self,
+        kind: Kind,
+        subject: str = "",
+        *,
+        source: str = "freshness",
+        severity: Severity = Severity.WARNING,
+    ) -> None:
         """Let the check find it in two looks."""
         about = Finding(
-            kind=kind, subject=subject, severity=Severity.WARNING, message="So it is.", command="c"
+            kind=kind, subject=subject, severity=severity, message="So it is.", command="c"
         )
         for minutes in (2, 1):
             self.board.report(source, [about], at=NOON - minutes * MINUTE)
@@ -154,13 +161,25 @@ def test_streams_are_created_only_where_nats_answers(scene: Scene) -> None:
 def test_a_restore_needs_the_word_that_the_database_is_what_is_wrong(scene: Scene) -> None:
     scene.found(Kind.APPLICATION_DOWN, "app", source="application")
     assert "nothing says" in scene.decide(Job.RESTORE).why
-    scene.found(Kind.WAL_WOULD_NOT_REPLAY, source="schema")
+    scene.found(Kind.WAL_WOULD_NOT_REPLAY, source="schema", severity=Severity.CRITICAL)
     assert "no verified backup" in scene.decide(Job.RESTORE).why
     _stock(scene, State.VERIFIED)
     assert scene.decide(Job.RESTORE).verdict is Verdict.ACT
     off = scene.app.settings.heal.model_copy(update={"restore": False})
     scene.app.settings = scene.app.settings.model_copy(update={"heal": off})
     assert scene.decide(Job.RESTORE).verdict is Verdict.OFF
+
+
+def test_the_word_of_an_engine_that_is_not_the_applications_is_not_enough(scene: Scene) -> None:
+    """The application may have a newer one, which opens what that one cannot."""
+    _stock(scene, State.VERIFIED)
+    scene.found(Kind.APPLICATION_DOWN, "app", source="application")
+    scene.found(Kind.WAL_WOULD_NOT_REPLAY, source="schema", severity=Severity.WARNING)
+    decision = scene.decide(Job.RESTORE)
+    assert decision.verdict is Verdict.WAIT
+    assert "engine.application" in decision.why
+    scene.found(Kind.NOT_A_DATABASE, source="exchange", severity=Severity.CRITICAL)
+    assert scene.decide(Job.RESTORE).verdict is Verdict.ACT
 
 
 def test_what_cannot_be_counted_is_not_tried_but_room_is_made(
@@ -210,6 +229,23 @@ def test_giving_up_is_a_finding_with_what_was_found_and_what_to_type(scene: Scen
     assert scene.healer.look(scene.app, at=NOON) == (), "the check says that it is over"
     with scene.app.journal.memory() as known:
         assert known.heal.confirmed == {Job.BACKUP: 1}
+        assert known.heal.stopped == {}
+
+
+def test_what_a_check_cannot_see_did_not_help(scene: Scene) -> None:
+    missing = (Kind.STREAM_MISSING, "EVENTS")
+    scene.app.journal.healing(Job.ENSURE, missing, at=NOON - 5 * MINUTE, why="w")
+    scene.app.journal.healed(Job.ENSURE, at=NOON - 4 * MINUTE, outcome=RunOutcome.FAILED, why="no")
+    scene.app.journal.stopped(Job.ENSURE, at=NOON - 4 * MINUTE)
+    scene.found(Kind.NATS_DOWN, source="nats")  # so nothing is said of streams
+    scene.healer.look(scene.app, at=NOON)
+    with scene.app.journal.memory() as known:
+        assert known.heal.confirmed == {}
+        assert set(known.heal.stopped) == {Job.ENSURE}
+    scene.board.report("nats", [], at=NOON)
+    scene.healer.look(scene.app, at=NOON)
+    with scene.app.journal.memory() as known:
+        assert known.heal.confirmed == {Job.ENSURE: 1}
         assert known.heal.stopped == {}
 
 

@@ -46,6 +46,7 @@ class Work:
     ) -> None:
         self._stage = stage
         self.is_made = False
+        self.can_go_back = stage.had_live
         self.plan = Exchange(
             kind=kind, what=what, live="app.duckdb", had_live=stage.had_live,
             wal_base="app.duckdb", incoming="i", incoming_wals=(), aside="A", aside_wals=(),

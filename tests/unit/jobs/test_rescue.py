@@ -14,7 +14,7 @@ from eiderd import config, content
 from eiderd.errors import ExitCode, NoSpace, VerificationFailed
 from eiderd.evidence import Damage, Filesystem, Opened, TableContent
 from eiderd.jobs import rescue
-from eiderd.jobs.rescue import How, NotRescued, Rescued, Step
+from eiderd.jobs.rescue import How, NotFolded, NotRescued, Rescued, Step
 from eiderd.maintenance import rescue as rescuing
 from eiderd.model import Backup, Ending, Outcome
 from eiderd.outside import filesystem
@@ -53,9 +53,14 @@ class _Copies:
     gives: dict[Step, Opened]
     asked: list[Step] = dataclasses.field(default_factory=list)
     kept: Step | None = None
+    cut_short: dict[Step, Damage] = dataclasses.field(default_factory=dict)
 
     def attempt(self, step: Step) -> Opened:
         self.asked.append(step)
+        if damage := self.cut_short.get(step):
+            if step.engine:
+                raise NotFolded("it ended", damage=damage)
+            return dataclasses.replace(FAILED, damage=damage)
         if step.engine and step not in self.gives:
             raise VerificationFailed("it cannot be folded in")
         return self.gives.get(step, FAILED)
@@ -158,12 +163,60 @@ def test_a_file_that_opens_is_not_read_without_its_wal(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("damage", [Damage.OUT_OF_MEMORY, Damage.KEY_NEEDED])
+SAY_NOTHING = [Damage.OUT_OF_MEMORY, Damage.DEADLINE, Damage.KEY_NEEDED]
+
+
+@pytest.mark.parametrize("damage", SAY_NOTHING)
 def test_what_says_nothing_about_the_file_ends_the_trying(damage: Damage) -> None:
     copies = _Copies({AS_IT_IS: dataclasses.replace(FAILED, damage=damage), OLD: _opened(t=1)})
-    with pytest.raises(NotRescued):
+    with pytest.raises(NotRescued) as raised:
         _rescue(copies)
     assert copies.asked == [AS_IT_IS]
+    assert not raised.value.is_about_the_database
+    assert "restore" not in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("damage", "is_about_it"),
+    [
+        (Damage.WAL_REPLAY, True),
+        (Damage.CANNOT_OPEN, True),
+        (Damage.ENGINE_DIED, True),
+        (Damage.BLOCKS, True),
+        (Damage.TABLE, True),
+        (Damage.INDEX, False),
+        (Damage.DUPLICATES, False),
+        (Damage.NOTHING_CHECKED, False),
+    ],
+)
+def test_only_a_file_that_is_unsound_is_a_reason_to_replace_it(
+    damage: Damage, *, is_about_it: bool
+) -> None:
+    with pytest.raises(NotRescued) as raised:
+        _rescue(_Copies({AS_IT_IS: dataclasses.replace(FAILED, damage=damage)}))
+    assert raised.value.is_about_the_database == is_about_it
+
+
+def test_a_file_that_opens_and_lost_rows_is_not(tmp_path: Path) -> None:
+    with pytest.raises(NotRescued) as raised:
+        _rescue(_Copies({AS_IT_IS: _opened(t=1)}), backup=_backup(tmp_path, t=1000))
+    assert not raised.value.is_about_the_database
+
+
+@pytest.mark.parametrize("damage", SAY_NOTHING)
+@pytest.mark.parametrize("step", [NEW, WITHOUT_WAL, OLDER])
+def test_nor_one_of_which_an_attempt_was_cut_short(step: Step, damage: Damage) -> None:
+    copies = _Copies({}, cut_short={step: damage})
+    with pytest.raises(NotRescued) as raised:
+        _rescue(copies)
+    assert not raised.value.is_about_the_database
+    assert OLDER in copies.asked, "the other attempts are made all the same"
+
+
+def test_what_was_rescued_says_whether_more_may_come_of_it() -> None:
+    assert not _rescue(_Copies({WITHOUT_WAL: _opened(t=1)})).value.is_cut_short
+    copies = _Copies({WITHOUT_WAL: _opened(t=1)}, cut_short={OLD: Damage.OUT_OF_MEMORY})
+    assert _rescue(copies).value.is_cut_short
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_copied(

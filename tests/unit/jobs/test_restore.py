@@ -128,8 +128,9 @@ def test_one_that_does_not_start_gets_everything_back() -> None:
 
 def test_a_roll_back_that_fails_says_so_and_stays_unfinished() -> None:
     world = World(healths=[ILL], fails={"exchange roll back": Busy("somebody holds it")})
-    with pytest.raises(ApplicationFailed, match="could not be put back: somebody holds it"):
+    with pytest.raises(ApplicationFailed, match="be put back: somebody holds it") as raised:
         world.run()
+    assert "eider restore; it goes on where this ended" in raised.value.hint
     assert not [done for done in world.done if done.startswith("close")]
 
 

@@ -147,6 +147,30 @@ def test_a_plan_never_leads_out_of_the_folder(place: Place, changed: dict[str, A
         exchange_plan.unfinished(place.database, state=place.state)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"phase": "moving"}, "was not done"),
+        ({"phase": "in", "aside": "../x"}, "names files"),
+        ({"phase": "in", "incoming": "../../etc/shadow"}, "names files"),
+        ({"phase": "in", "colour": "red"}, "cannot be read"),
+        ({"phase": "in", "before": "itself"}, "was not done"),
+    ],
+)
+def test_what_a_roll_back_takes_back_is_believed_no_sooner(
+    place: Place, changed: dict[str, Any], said: str
+) -> None:
+    done = dataclasses.replace(place.plan(), phase="in")
+    place.leave(before=dataclasses.asdict(done))
+    found = exchange_plan.unfinished(place.database, state=place.state)
+    assert found == dataclasses.replace(place.plan(), before=done)
+    if "before" in changed:
+        changed = changed | {"before": dataclasses.asdict(done)}
+    place.leave(before=dataclasses.asdict(done) | changed)
+    with pytest.raises(StoreUnavailable, match=said):
+        exchange_plan.unfinished(place.database, state=place.state)
+
+
 def test_a_database_behind_a_link_has_its_logs_beside_both(place: Place) -> None:
     link = place.state.with_name("link.duckdb")
     link.symlink_to(place.database)

@@ -16,6 +16,7 @@ import pytest
 
 from eiderd.errors import Busy, NoSpace, StoreUnavailable
 from eiderd.evidence import Settled
+from eiderd.maintenance.restore_plan import needed
 from eiderd.outside import swap
 from eiderd.outside.moves import Moves, owner_of
 from tests.helpers import is_root
@@ -110,6 +111,86 @@ def test_the_way_back_brings_back_everything(tmp_path: Path) -> None:
     assert _seen(tmp_path) == {**OLD, failed: b"new", f"{failed}.wal": b"new wal"}
 
 
+class Full(Moves):
+    """A disk on which no copy fits any more, as soon as `is_full`; with `plans`, no plan either."""
+
+    def __init__(self, *, is_full: bool = True, plans: bool = False) -> None:
+        self.is_full = is_full
+        self._plans = plans
+
+    def copy(self, source: Path, target: Path) -> None:
+        super().copy(source, target)
+        self._fill()
+
+    def write(self, path: Path, data: bytes) -> None:
+        super().write(path, data)
+        if self._plans and json.loads(data)["kind"] == "restore":
+            self._fill()
+
+    def _fill(self) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _back(work: swap.Swap, database: Path) -> swap.Swap:
+    return work.back(database=database, kind="roll back", stamp="20260101-030000")
+
+
+@pytest.mark.parametrize("plans", [False, True])
+def test_a_way_back_that_fails_leaves_the_exchange_to_go_on_from(
+    tmp_path: Path, *, plans: bool
+) -> None:
+    database, moves = _given(tmp_path), Full(is_full=False, plans=plans)
+    work = _swap(database, moves)
+    work.exchange()
+    moves.is_full = True
+    with pytest.raises(NoSpace):
+        _back(work, database).exchange()
+    left = swap.unfinished(database, state=tmp_path)
+    assert left
+    assert (left.kind, left.phase) == (("roll back", "moving") if plans else ("restore", "in"))
+    again = swap.Swap(database, left)
+    assert again.settle(stamp=STAMP) is Settled.FINISHED
+    assert again.plan == work.plan == swap.unfinished(database, state=tmp_path)
+    seen = {name: data for name, data in _seen(tmp_path).items() if not name.startswith(".")}
+    assert seen == NEW
+    back = _back(again, database)
+    back.exchange()
+    back.close()
+    assert [_seen(tmp_path)[name] for name in OLD] == [*OLD.values()]
+
+
+def test_the_way_back_takes_no_more_room_than_the_way_there(tmp_path: Path) -> None:
+    class Measured(Moves):
+        most = 0
+
+        def copy(self, source: Path, target: Path) -> None:
+            super().copy(source, target)
+            paths = [path for path in tmp_path.rglob("*") if path.is_file()]
+            size = sum(path.stat().st_size for path in paths if path.suffix != ".json")
+            self.most = max(self.most, size)
+
+    database, moves = _given(tmp_path), Measured()
+    before = sum(path.stat().st_size for path in tmp_path.iterdir() if path.is_file())
+    work = _swap(database, moves)
+    work.exchange()
+    there, moves.most = moves.most, 0
+    _back(work, database).exchange()
+    assert 0 < moves.most <= there
+    wals = {"incoming_wals": len(b"new wal"), "old_wals": len(b"old wal")}
+    reserved = needed(incoming=len(b"new" + b"new wal"), **wals)
+    assert there - before <= reserved - needed(incoming=0, incoming_wals=0, old_wals=0)
+
+
+def test_a_set_that_was_removed_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    database = _given(tmp_path)
+    work = _swap(database)
+    work.exchange()
+    assert work.can_go_back
+    (tmp_path / ASIDE).unlink()
+    assert not work.can_go_back
+
+
 def test_a_database_that_somebody_has_open_is_left_alone(tmp_path: Path) -> None:
     database = _given(tmp_path)
     words = [sys.executable, "-c", _LOCK, str(database)]
@@ -136,11 +217,6 @@ def test_nobody_can_open_either_file_meanwhile(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    class Full(Moves):
-        def copy(self, source: Path, target: Path) -> None:
-            super().copy(source, target)
-            raise OSError(errno.ENOSPC, "No space left on device")
-
     database = _given(tmp_path)
     with pytest.raises(NoSpace):
         _swap(database, Full()).exchange()
