@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic
 
 from eiderd import manifest, model
-from eiderd.errors import NoSuchBackup, SourceUnavailable, VerificationFailed
+from eiderd.errors import NoSuchBackup, SourceUnavailable, StoreUnavailable, VerificationFailed
 from eiderd.manifest import archive_name, manifest_name, sealed, sidecar_name
 from eiderd.model import Backup, Brief, Noun, State, Unreadable
 from eiderd.outside import files
@@ -32,6 +32,7 @@ __all__ = ["archive_name", "manifest_name", "remove", "sealed"]
 
 LATEST: Final = "latest"
 LATEST_ARCHIVE: Final = "backup-latest.tar.gz"
+QUARANTINE: Final = "quarantine"  # a folder of folders, each with a backup that was moved aside
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -246,6 +247,22 @@ def find(directory: Path, name: str) -> Backup:
         if other.id == wanted:
             raise _unbelievable(other)
     raise NoSuchBackup(f"there is {what} in {directory}", hint="See what there is: eider list")
+
+
+def last_number(directory: Path) -> int:
+    """Return the highest sequence number that was given, 0 when none was.
+
+    A backup in quarantine may be put back, so its number stays taken. What else stands there, or
+    cannot be read, stops no backup.
+    """
+    found = [briefs(directory)]
+    with contextlib.suppress(OSError), os.scandir(directory / QUARANTINE) as entries:
+        for folder in [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]:
+            with contextlib.suppress(StoreUnavailable):
+                found.append(briefs(Path(folder)))
+    taken = [backup.sequence for each in found for backup in each.backups]
+    taken += [other.sequence for each in found for other in each.unreadable]
+    return max(taken, default=0)
 
 
 def newest_verified(directory: Path) -> Backup | None:

@@ -176,9 +176,10 @@ class Kit:
         streams: Path,
     ) -> Packed:
         owner = self.settings.database.path.stat()
-        extras = extras_of(self.settings.backup.include)
+        named = self.settings.backup.include
         members = [(mirror / name, name) for name in captured.files]
-        with files.copied_aside(extras, folder=target.parent / "files") as copies:
+        aside = target.parent / "files"
+        with files.copied_aside(extras_of(named), named=named, folder=aside) as copies:
             members += [(copy, f"{archive.EXTRA_FOLDER}{path}") for path, copy in copies]
             members += [
                 (file, f"{archive.STREAM_FOLDER}/{file.relative_to(streams)}")
@@ -296,7 +297,8 @@ def extras_of(include: tuple[Path, ...]) -> list[Path]:
     found: list[Path] = []
     for path in include:
         if path.is_dir():
-            inside = sorted(path.rglob("*"))
+            walked = os.walk(path)  # passes over what goes meanwhile, as rglob does not
+            inside = sorted(Path(folder, name) for folder, _, names in walked for name in names)
             found += [file for file in inside if file.is_file() and not file.is_symlink()]
         elif path.is_file():
             found.append(path)

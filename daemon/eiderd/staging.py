@@ -45,9 +45,7 @@ def folder(directory: Path) -> Path:
 
 def draft(directory: Path, *, created_at: datetime.datetime) -> Draft:
     """Begin a backup: choose its id and sequence number, make its staging folder."""
-    listing = catalog.briefs(directory)
-    taken = [backup.sequence for backup in listing.backups]
-    taken += [other.sequence for other in listing.unreadable]
+    sequence = catalog.last_number(directory) + 1
     stem = created_at.strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:
@@ -57,7 +55,7 @@ def draft(directory: Path, *, created_at: datetime.datetime) -> Draft:
             break
         number += 1
     folder = files.private_folder(files.private_folder(directory / _STAGING) / id_)
-    return Draft(id=id_, sequence=max(taken, default=0) + 1, folder=folder)
+    return Draft(id=id_, sequence=sequence, folder=folder)
 
 
 def commit(directory: Path, backup: Backup) -> None:

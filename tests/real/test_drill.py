@@ -11,7 +11,7 @@ import pytest
 from eiderd.journal import Journal
 from eiderd.model import Job, RunOutcome
 from eiderd.outside import clock, process
-from tests.helpers import Place, files_below, given_place, is_root, small_disk
+from tests.helpers import Place, build_database, files_below, given_place, is_root, small_disk
 from tests.running import running
 
 
@@ -69,6 +69,23 @@ def test_only_backups_of_the_catalog_are_drilled_one_at_a_time(place: Place) -> 
         ran = place.eider("verify", *words, "--level", "5").good_manners()
         assert ran.code == 2, ran
         assert "hint" in ran.stderr
+
+
+def test_one_that_was_never_proven_does_not_count_by_a_drill_when_its_content_is_gone(
+    place: Place,
+) -> None:
+    good = place.backup()
+    place.database.unlink()
+    place.wal.unlink()
+    build_database(place.database, rows=0, wal_rows=0)
+    ran = place.configure(engine__deadline="1ms").eider("backup", "--json").good_manners()
+    assert (ran.code, ran.json["state"], ran.json["content"]["tables"]) == (12, "unverified", {})
+    emptied = ran.json["id"]
+    assert place.configure().eider("verify", emptied, "--level", "5").code == 0
+    assert place.listed() == {good["id"]: "verified", emptied: "suspect"}
+    assert place.eider("show", good["id"], "--json").json["pinned"]
+    assert place.latest == good["archive"]
+    assert not files_below(place.state / "scratch")
 
 
 @pytest.mark.skipif(not is_root(), reason="only root may mount a small disk")

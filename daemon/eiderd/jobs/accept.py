@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from eiderd import catalog
-from eiderd.model import Backup, ContentVerdict, Ending, Outcome, State
+from eiderd import catalog, proof
+from eiderd.model import Backup, ContentVerdict, Ending, Level, Outcome, State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def run(*, directory: Path, name: str) -> Outcome[Backup]:
-    """Make a suspect backup verified. What was never proven nobody can vouch for: it is refused.
+    """Make a suspect backup verified. What is not proven nobody can vouch for: it is refused.
 
     Raise NoSuchBackup, or VerificationFailed for one whose manifest cannot be believed.
     """
@@ -23,6 +23,9 @@ def run(*, directory: Path, name: str) -> Outcome[Backup]:
         return Outcome(ending=Ending.NOTHING_TO_DO, value=found, why=why)
     if found.state is not State.SUSPECT:
         why = f"backup {found.id} is not suspect but {found.state}, which nobody can accept"
+        return Outcome(ending=Ending.REFUSED, value=found, why=why)
+    if found.proof.level < Level.RESTORE:  # what its content is like says nothing of that
+        why = f"the last proof of backup {found.id} failed: {proof.explain(found.proof)[0]}"
         return Outcome(ending=Ending.REFUSED, value=found, why=why)
     content = dataclasses.replace(found.content, verdict=ContentVerdict.ACCEPTED)
     accepted = dataclasses.replace(found, state=State.VERIFIED, content=content)

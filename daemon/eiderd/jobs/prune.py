@@ -40,7 +40,7 @@ def run(
     look: Callable[[], BriefListing],
     rules: retention.Rules,
     zone: datetime.tzinfo,
-    clock_jumped: bool,
+    clock_jumped: Callable[[], bool],
     dry_run: bool,
     record: Record,
 ) -> Outcome[Pruned]:
@@ -55,7 +55,7 @@ def run(
         rules=rules,
         now=now(),
         zone=zone,
-        clock_jumped=clock_jumped,
+        clock_jumped=clock_jumped(),  # after the time was read: it may be set at any moment
     )
     if not listing.backups and not listing.unreadable:
         return Outcome(

@@ -19,7 +19,7 @@ from eiderd.outside import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FOLDER: Final = "quarantine"  # below the folder of the backups
+FOLDER: Final = catalog.QUARANTINE  # below the folder of the backups
 
 
 class Verify(Protocol):

@@ -18,7 +18,7 @@ from eiderd.errors import Busy, NoSpace, SourceUnavailable, StoreUnavailable
 from eiderd.outside import rights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -68,6 +68,33 @@ def reading_from(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SourceUnavailable(
             f"cannot read {path}: {error.strerror or error}", hint="Check the disk: dmesg | tail"
+        ) from error
+
+
+@contextlib.contextmanager
+def _reading_extra(path: Path) -> Iterator[None]:
+    """Turn the kernel's refusals while reading what backup.include names into SourceUnavailable."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _Gone(
+            f"{path}, which backup.include names, is gone",
+            hint="Make it again, or take it out of backup.include.",
+        ) from error
+    except PermissionError as error:
+        if shut := rights.shut(path):
+            raise rights.unknown(path, shut=shut) from error
+        raise SourceUnavailable(
+            f"may not read {path}, which backup.include asks for",
+            hint="Give the user that runs eiderd read access: "
+            f"setfacl -m u:{rights.me()}:r {shlex.quote(str(path))}",
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise  # of whoever writes the copy
+        raise SourceUnavailable(
+            f"cannot read {path}, which backup.include asks for: {error.strerror or error}",
+            hint="Check the disk (dmesg | tail), or take it out of backup.include.",
         ) from error
 
 
@@ -319,17 +346,28 @@ def _sweep(parent: Path) -> None:
 _TRIES = 5
 
 
+class _Gone(SourceUnavailable):
+    """What was to be copied is not there any more."""
+
+
 @contextlib.contextmanager
-def copied_aside(paths: Iterable[Path], *, folder: Path) -> Iterator[list[tuple[Path, Path]]]:
+def copied_aside(
+    paths: Iterable[Path], *, named: Collection[Path], folder: Path
+) -> Iterator[list[tuple[Path, Path]]]:
     """Copy files that others may be writing; yield (path, steady copy) of each.
 
-    Raise SourceUnavailable when one will not hold still.
+    One that goes meanwhile is left out, unless it is one of the `named`. Raise SourceUnavailable
+    when such a one has gone, or one will not hold still.
     """
     copies = []
     try:
         for number, path in enumerate(paths):
             private_folder(folder)
-            copies.append((path, _steady_copy(path, folder / str(number))))
+            try:
+                copies.append((path, _steady_copy(path, folder / str(number))))
+            except _Gone:
+                if path in named:
+                    raise
         yield copies
     finally:
         remove_tree(folder)
@@ -337,9 +375,9 @@ def copied_aside(paths: Iterable[Path], *, folder: Path) -> Iterator[list[tuple[
 
 def _steady_copy(path: Path, copy: Path) -> Path:
     for _try in range(_TRIES):
-        with reading_from(path):
+        with writing_to(copy.parent), _reading_extra(path):
             before = path.stat()
-            shutil.copyfile(path, copy, follow_symlinks=False)
+            shutil.copyfile(path, copy)
             after = path.stat()
         if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
             return copy

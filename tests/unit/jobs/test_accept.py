@@ -9,9 +9,17 @@ import pytest
 
 from eiderd import catalog, entry
 from eiderd.errors import ExitCode, NoSuchBackup
+from eiderd.evidence import Damage
 from eiderd.jobs import accept
-from eiderd.model import Backup, ContentVerdict, Ending, State
+from eiderd.model import Backup, ContentVerdict, Ending, Level, State
 from tests.unit.jobs.test_prune import DAY, _given_backup
+from tests.unit.test_comparison import EMPTY, FULL, OPENED
+from tests.unit.test_comparison import _given as given_content
+from tests.unit.test_comparison import _verify as proven
+
+UNREADABLE = dataclasses.replace(
+    OPENED, damage=Damage.TABLE, message="facts cannot be read", tables={}
+)
 
 
 def _given_suspect(directory: Path) -> tuple[Backup, Backup]:
@@ -52,6 +60,24 @@ def test_what_was_never_proven_is_refused(tmp_path: Path, state: State) -> None:
     assert outcome.ending is Ending.REFUSED
     assert str(state) in outcome.why
     assert catalog.read(tmp_path).backups == (made,)
+
+
+def test_a_suspect_one_whose_last_proof_failed_is_refused_until_one_succeeds(
+    tmp_path: Path,
+) -> None:
+    good = given_content(tmp_path, 2 * DAY, tables=FULL)
+    suspect = given_content(tmp_path, DAY, State.SUSPECT, EMPTY, ContentVerdict.SUSPECT)
+    (tmp_path / f"{suspect.archive}.sha256").write_text(f"ab  {suspect.archive}\n")
+    unread = proven(tmp_path, suspect, opened=UNREADABLE)
+    assert (unread.state, unread.proof.level) == (State.SUSPECT, Level.BLOCKS)
+    outcome = accept.run(directory=tmp_path, name=suspect.id)
+    assert outcome.ending is Ending.REFUSED
+    assert "failed: facts cannot be read" in outcome.why
+    assert catalog.recorded(tmp_path, suspect.id) == unread
+    assert catalog.find(tmp_path, "latest").id == good.id
+    proven(tmp_path, unread)
+    assert accept.run(directory=tmp_path, name=suspect.id).ending is Ending.DONE
+    assert catalog.find(tmp_path, "latest").id == suspect.id
 
 
 def test_a_suspect_one_whose_archive_is_gone_is_refused(tmp_path: Path) -> None:

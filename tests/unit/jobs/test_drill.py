@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,9 @@ from eiderd.jobs import drill
 from eiderd.model import Backup, Drilled, Ending, Failure, Level, Outcome, Proof, State
 from tests.statuses import brief
 from tests.unit.jobs.test_prune import DAY, NOW, _given_backup
+from tests.unit.test_comparison import FULL, NO_MEMORY
+from tests.unit.test_comparison import _given as given_content
+from tests.unit.test_comparison import _verify as proven
 
 NEW = datetime.datetime(2026, 12, 1, 5, tzinfo=datetime.UTC)
 GOOD = Proof(level=Level.RESTORE, at=NEW, engine="2.0.0", rows=10, tables=1)
@@ -97,6 +101,49 @@ def test_what_nobody_could_read_is_no_drill(tmp_path: Path) -> None:
     with pytest.raises(VerificationFailed, match="key"):
         world.run(made.id)
     assert not world.recorded
+
+
+class Proving(World):
+    """Proves with a true proof, which finds that the table is empty, or what `finds` says."""
+
+    def __init__(self, folder: Path, **finds: Any) -> None:
+        super().__init__(folder)
+        self.finds = finds
+
+    def verify(self, *, backup: Backup) -> Outcome[Backup]:
+        super().verify(backup=backup)
+        found = proven(self.folder, backup, **self.finds)
+        return Outcome(ending=Ending.DONE, value=found)
+
+
+def _given_unproven(folder: Path, state: State = State.UNVERIFIED) -> Backup:
+    made = given_content(folder, DAY, state)
+    (folder / f"{made.archive}.sha256").write_text(f"ab  {made.archive}\n")
+    return made
+
+
+@pytest.mark.parametrize("state", [State.UNVERIFIED, State.CORRUPT])
+def test_one_that_was_never_proven_is_compared_before_it_counts(
+    tmp_path: Path, state: State
+) -> None:
+    good = given_content(tmp_path, 2 * DAY, tables=FULL)
+    emptied = _given_unproven(tmp_path, state)
+    Proving(tmp_path).run(emptied.id)
+    found = catalog.recorded(tmp_path, emptied.id)
+    assert (found.state, found.proof.level) == (State.SUSPECT, Level.DRILL)
+    assert found.content.reasons
+    assert catalog.recorded(tmp_path, good.id).pinned
+    assert catalog.find(tmp_path, "latest").id == good.id
+
+
+def test_one_that_cannot_be_proven_is_not_drilled(tmp_path: Path) -> None:
+    made = _given_unproven(tmp_path)
+    world = Proving(tmp_path, opened=NO_MEMORY)
+    with pytest.raises(VerificationFailed) as raised:
+        world.run(made.id)
+    assert "memory_limit" in raised.value.hint
+    assert (world.verified, world.rehearsed, world.recorded) == ([made.id], [], [])
+    assert catalog.recorded(tmp_path, made.id).state is State.UNVERIFIED
 
 
 def test_a_full_disk_says_nothing_about_the_backup(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from eiderd import catalog, entry, retention, staging
 from eiderd import config as configuration
 from eiderd.app import App
-from eiderd.errors import StoreUnavailable
+from eiderd.errors import Busy, StoreUnavailable
 from eiderd.evidence import Member
 from eiderd.jobs import prune
 from eiderd.model import (
@@ -30,6 +32,7 @@ from eiderd.model import (
     Source,
     State,
 )
+from eiderd.outside import clock, files
 from eiderd.retention import Pruned, Rules
 from eiderd.status import Frozen
 from tests import helpers
@@ -68,14 +71,17 @@ class Recorded:
         self.told.append((backups, size))
 
 
-def _run(directory: Path, rules: Rules = HARSH, **more: Any) -> Outcome[Pruned]:
-    asked: dict[str, Any] = {"clock_jumped": False, "dry_run": False, "record": Recorded(), **more}
+def _run(
+    directory: Path, rules: Rules = HARSH, *, clock_jumped: bool = False, **more: Any
+) -> Outcome[Pruned]:
+    asked: dict[str, Any] = {"dry_run": False, "record": Recorded(), **more}
     return prune.run(
         now=lambda: NOW,
         directory=directory,
         look=lambda: catalog.briefs(directory),
         rules=rules,
         zone=datetime.UTC,
+        clock_jumped=lambda: clock_jumped,
         **asked,
     )
 
@@ -148,6 +154,29 @@ def test_what_freezes_is_refused_in_words_and_removes_nothing(
     assert outcome.value.plan.frozen == (cause,)
     assert outcome.why == prune.why_frozen(outcome.value.plan.frozen)
     assert helpers.files_below(tmp_path) == before
+
+
+def test_a_clock_that_is_set_while_it_waits_for_the_store_freezes_it(
+    backups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_now, by = clock.now, datetime.timedelta()
+    monkeypatch.setattr(clock, "now", lambda: true_now() + by)
+    settings = configuration.load(None)[0]
+    before = _ids(backups)
+    with contextlib.ExitStack() as other:
+        files.private_folder(settings.service.state)
+        other.enter_context(files.locked(settings.service.state, hint=""))
+
+        def is_ending() -> bool:  # is asked while it waits
+            nonlocal by
+            by = 3650 * DAY
+            other.close()
+            return False
+
+        outcome = App(settings, is_ending=is_ending).prune()
+    assert by, "it waited"
+    assert (outcome.ending, outcome.value.plan.frozen) == (Ending.REFUSED, (Frozen.CLOCK,))
+    assert _ids(backups) == before
 
 
 def test_one_that_may_not_be_removed_stops_no_other(
@@ -310,3 +339,26 @@ def test_a_frozen_prune_says_why_and_what_to_type(
     assert _ids(backups) == before
     if words == ("--json",):
         assert '"frozen": [\n    "suspect"\n  ]' in out
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_prune_that_fails_hides_no_backup(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    place = helpers.given_place(tmp_path, rows=500, wal_rows=10)
+
+    def busy(**_words: object) -> Outcome[Pruned]:
+        raise Busy("another eider is at work", hint="Wait for it to end.")
+
+    monkeypatch.setattr(prune, "run", busy)
+    out, err = _said(capsys, "--config", str(place.config), "backup", *words, code=3)
+    (made,) = _ids(place.backups)
+    assert f"backup {made} is verified, but pruning failed: another eider is at work" in err
+    assert "Wait for it to end." in err
+    if words:
+        assert json.loads(out)["id"] == made
+    else:
+        assert made in out

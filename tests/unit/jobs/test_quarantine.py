@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from eiderd.jobs import quarantine
 from eiderd.model import Backup, Ending, Outcome, State
 from tests import helpers
 from tests.steps import PowerCut, Steps
-from tests.unit.jobs.test_prune import DAY, _given_backup
+from tests.unit.jobs.test_prune import DAY, NOW, _given_backup
 
 
 def _corrupt(*, backup: Backup) -> Outcome[Backup]:
@@ -44,6 +45,33 @@ def test_a_corrupt_one_is_moved_whole_and_the_others_stay(tmp_path: Path) -> Non
     assert [one.id for one in catalog.read(tmp_path).backups] == [good.id]
     assert (tmp_path / catalog.LATEST_ARCHIVE).readlink() == Path(good.archive)
     assert oct(outcome.value.folder.stat().st_mode & 0o777) == "0o700"
+
+
+def test_its_number_stays_taken_so_that_it_may_be_put_back(tmp_path: Path) -> None:
+    _good, bad = _given_two(tmp_path)
+    moved = quarantine.run(directory=tmp_path, name=bad.id, verify=_corrupt).value.folder
+    assert staging.draft(tmp_path, created_at=NOW).sequence == bad.sequence + 1
+    # Also when nobody would believe its manifest any more.
+    record = moved / manifest.manifest_name(bad.id)
+    record.write_bytes(record.read_bytes().replace(b'"archive"', b'"archives"'))
+    assert staging.draft(tmp_path, created_at=NOW).sequence == bad.sequence + 1
+
+
+def test_whatever_else_is_in_there_stops_no_backup(tmp_path: Path) -> None:
+    good, _bad = _given_two(tmp_path)
+    (tmp_path / "quarantine").write_text("a file")
+    assert staging.draft(tmp_path, created_at=NOW).sequence == 3
+    (tmp_path / "quarantine").unlink()
+    there = tmp_path / "quarantine"
+    (there / "deep" / "deeper").mkdir(parents=True)
+    (there / "notes").write_text("")
+    (there / "dangling").symlink_to("nowhere")
+    (there / "around").symlink_to("..")
+    (there / "own").symlink_to("own")
+    os.mkfifo(there / "fifo")
+    os.mkfifo(there / "deep" / manifest.manifest_name(good.id))
+    (there / "deep" / "backup-x.json").write_bytes(b"\xff{")
+    assert staging.draft(tmp_path, created_at=NOW).sequence == 3
 
 
 def test_one_that_is_proven_after_all_stays(tmp_path: Path) -> None:
