@@ -21,6 +21,7 @@ from eiderd.status import Disk, Frozen, Running, Service, Status, Totals, Upcomi
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from eiderd.broker.evidence import NatsStanding
     from eiderd.evidence import ApplicationSeen
@@ -78,6 +79,7 @@ class Board:
         self._looks: dict[str, dict[health.Name, tuple[datetime.datetime, ...]]] = {}
         self.looked: dict[str, datetime.datetime] = {}  # when each watcher looked last
         self._runs: dict[tuple[Job, RunOutcome], int] = {}  # of watchers: not in the journal
+        self._forgot = False
 
     def report(self, source: str, found: Iterable[Finding], *, at: datetime.datetime) -> None:
         """Take in all that one watcher finds now."""
@@ -106,12 +108,15 @@ class Board:
             Seen(finding=found, looks=looks.get(found.name, ())) for found in self.findings()
         )
 
-    def forget_old(self, *, at: datetime.datetime) -> None:
-        """Clear what an earlier process found and this one, having looked everywhere, does not."""
-        present = {found.name for found in self.findings()}
+    def forget_old(self, sources: AbstractSet[str], *, at: datetime.datetime) -> None:
+        """Clear what an earlier process found and this one, once all `sources` told, does not."""
+        if self._forgot or not sources <= self.looked.keys():
+            return
+        self._forgot = True
         with self._journal.memory() as memory:
-            over = [name for name in memory.findings if name not in present]
-        for kind, subject in over:
+            known = tuple(memory.findings)
+        present = {found.name for found in self.findings()}  # later: what is journaled is reported
+        for kind, subject in (name for name in known if name not in present):
             gone = health.Finding(
                 kind=kind, subject=subject, severity=health.Severity.NOTICE, message="", command=""
             )

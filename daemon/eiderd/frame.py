@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from eiderd import schedule
 from eiderd.healing import Limits, Switch
-from eiderd.maintenance import window
+from eiderd.maintenance import delegated, window
 from eiderd.model import Job
-from eiderd.schedule import Entry
+from eiderd.schedule import Entry, Lane
 from eiderd.units import NEVER
 
 if TYPE_CHECKING:
@@ -21,6 +21,18 @@ _LOOKS_MISSED: Final = 3
 _PATIENCE: Final = datetime.timedelta(hours=1)  # a run may wait so long for `eider` to be done
 _AFTER_BACKUPS: Final = datetime.timedelta(minutes=1)  # how soon a backup is looked into
 _SCRUB_LIMIT: Final = datetime.timedelta(hours=24)
+_MOST_PATIENCE: Final = 4 * _PATIENCE  # a repair is up to three runs; one for the rest
+
+# How many steps a run takes at most, with all that follows it in its turn: those that have
+# backup.deadline each, and those that have engine.deadline.
+_STEPS: Final = {
+    Job.BACKUP: (7, 3),  # streams, three ways to copy, archive, check; the mirror is looked into
+    Job.QUARANTINE: (9, 4),  # check, unpack and read, then a backup
+    Job.DRILL: (7, 3),  # a proof, the restore with the extra files, a proof when that failed
+    Job.COMPACT: (6, 12),  # two copies, each refreshed, written, listed and read twice
+    Job.RESTORE: (7, 12),  # a rescue, and the restore of what came of it
+}
+_RESCUES: Final = 3  # more steps of a rescue for each engine: its version, its attempt, the reading
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +62,26 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def frame_of(settings: Settings, *, zone: datetime.tzinfo, at: datetime.datetime) -> Frame:
+def stuck_after(settings: Settings, job: Job) -> datetime.timedelta | None:
+    """Return after how long a run of the store hangs for certain; None when nobody can say.
+
+    Each step is ended at its own deadline, so a run that is not stuck may take all of them.
+    """
+    if job is Job.VERIFY:  # a step for each archive
+        return None
+    steps, engine_steps = _STEPS.get(job, (1, 1))
+    given = datetime.timedelta(0)
+    if job in {Job.COMPACT, Job.RESTORE}:
+        given = datetime.timedelta(seconds=delegated.LIMIT_SECONDS)
+    if job is Job.RESTORE:
+        engine_steps += _RESCUES * (2 + len(settings.engine.others))
+    own = steps * settings.backup.deadline + engine_steps * settings.engine.deadline
+    return max(given, own) + _MOST_PATIENCE
+
+
+def _timetable(settings: Settings) -> tuple[Entry, ...]:
     wanted = settings.compact.window
-    timetable = schedule.timetable(
+    entries = schedule.timetable(
         backup=settings.backup.schedule,
         backup_limit=settings.backup.deadline + settings.engine.deadline + _PATIENCE,
         scrub=settings.verify.scrub_schedule,
@@ -65,6 +94,16 @@ def frame_of(settings: Settings, *, zone: datetime.tzinfo, at: datetime.datetime
         compact_limit=(window.length(wanted) if wanted else _PATIENCE) + _PATIENCE,
         look_every=settings.service.look_every,
     )
+    return tuple(
+        dataclasses.replace(entry, stuck=stuck_after(settings, entry.job))
+        if entry.lane is Lane.STORE
+        else entry
+        for entry in entries
+    )
+
+
+def frame_of(settings: Settings, *, zone: datetime.tzinfo, at: datetime.datetime) -> Frame:
+    timetable = _timetable(settings)
     backup = next(entry for entry in timetable if entry.job is Job.BACKUP)
     interval = schedule.interval(backup.when, now=at, zone=zone)
     return Frame(

@@ -56,6 +56,7 @@ class Journal:
         self._memory = Memory()
         self._unwritten: deque[bytes] = deque(maxlen=_MOST_UNWRITTEN)
         self._clock: Reading | None = None
+        self._shortest = 0  # how long it was when it was shortened last
         self.trouble: EiderError | None = None
 
     # Reading
@@ -89,8 +90,14 @@ class Journal:
             service = known.service
         return service[0] if service and self._is_alive(service[1]) else None
 
-    def is_clock_doubtful(self, reading: Reading) -> bool:
-        """Say whether the clock was set, and has not been steady for a day since."""
+    def is_clock_doubtful(self, reading: Reading, *, since: Reading | None = None) -> bool:
+        """Say whether the clock was set, and has not been steady for a day since.
+
+        Also when nobody has noticed yet: since the last look, or since an earlier reading.
+        """
+        for before in (self._clock, since):
+            if before and before.boot == reading.boot and abs(_jump(before, reading)) >= _JUMP:
+                return True  # and noticed by the next look, which others wait for
         with self.memory() as known:
             return known.is_clock_doubtful(at=reading.at, boot=reading.boot, up=reading.up)
 
@@ -113,6 +120,21 @@ class Journal:
 
         self._append(make)
         return run
+
+    def ran(
+        self,
+        job: Job,
+        *,
+        began: datetime.datetime,
+        at: datetime.datetime,
+        outcome: RunOutcome,
+        why: str,
+        hint: str,
+    ) -> None:
+        """Record a run that ended before the runner could begin it."""
+        seconds = (at - began).total_seconds()
+        run = self.begin(job, at=began, planned_at=None)
+        self.end(run, at=at, seconds=seconds, outcome=outcome, why=why, hint=hint)
 
     def end(
         self,
@@ -195,7 +217,7 @@ class Journal:
     def begin_service(self, *, at: datetime.datetime) -> list[Run]:
         """Record that the service begins, and the end of every run whose process is gone.
 
-        Return those runs. Shorten the journal if it has become long.
+        Return those runs.
         """
         with self.memory() as known:
             died = [run for run, who in known.open.values() if not self._is_alive(who)]
@@ -204,10 +226,18 @@ class Journal:
             self.end(run, at=at, seconds=0.0, outcome=RunOutcome.DIED, why=_DIED)
         if tried:  # only a service heals, and there is one: that try has nobody any more
             self.healed(tried.job, at=at, outcome=RunOutcome.DIED, why=_DIED)
-        if self._lines.length > _LONGEST:
-            self._shorten(at=at)
+        self.keep_short(at=at)
         self._tell({"word": "service", "at": at.isoformat(), "who": self._me})
         return died
+
+    def keep_short(self, *, at: datetime.datetime) -> None:
+        """Shorten the journal if it has become long. What it must keep may be long itself."""
+        with self._lines.guard:  # first of all, as when a line is told
+            if self._lines.length <= max(_LONGEST, 2 * self._shortest) or self.trouble:
+                return
+            self._shorten(at=at)
+            with self.memory():  # so that it is read, and its length known
+                self._shortest = self._lines.length
 
     def look_at_clock(self, reading: Reading) -> datetime.timedelta | None:
         """Compare the clock with what it should be by now. Return by how much it jumped, if it did.
@@ -216,7 +246,7 @@ class Journal:
         """
         before, self._clock = self._clock, reading
         if before and before.boot == reading.boot:
-            jump = (reading.at - before.at) - datetime.timedelta(seconds=reading.up - before.up)
+            jump = _jump(before, reading)
         else:
             with self.memory() as known:
                 latest = known.latest
@@ -240,8 +270,8 @@ class Journal:
     def _shorten(self, *, at: datetime.datetime) -> None:
         def make() -> list[bytes]:
             with self.memory() as known:
-                if known.format > memory.FORMAT:
-                    raise self._newer()
+                if self.trouble:  # not all of it was read or understood, or written
+                    raise self.trouble
                 return [_line(document) for document in known.shortened(at=at)]
 
         try:
@@ -268,6 +298,11 @@ class Journal:
             if self._unwritten:  # they are read once more now, so all is counted anew
                 self._unwritten.clear()
                 self._lines.forget()
+
+
+def _jump(before: Reading, reading: Reading) -> datetime.timedelta:
+    """Return by how much the clock was set between two looks within one boot."""
+    return (reading.at - before.at) - datetime.timedelta(seconds=reading.up - before.up)
 
 
 def _name(finding: Finding) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -10,12 +11,14 @@ from eiderd.app import App
 from eiderd.board import Board, Stock
 from eiderd.broker import unfinished
 from eiderd.broker.watch import NatsWatch
-from eiderd.errors import Bug, EiderError, SourceUnavailable
+from eiderd.errors import Bug, Busy, EiderError, SourceUnavailable
+from eiderd.evidence import ApplicationState
 from eiderd.frame import frame_of
 from eiderd.growth import Samples
 from eiderd.healer import Healer
 from eiderd.health import Finding, Kind, Severity
 from eiderd.jobs import ballast as ballast_job
+from eiderd.maintenance import exchange as exchange_app
 from eiderd.model import Ending, Job, Outcome
 from eiderd.outside import clock, filesystem, ruin, swap
 from eiderd.outside.application import looking
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
     from eiderd.model import Brief
     from eiderd.status import Status
 
-WATCHERS: Final = (
-    Job.FRESHNESS, Job.DISK, Job.CONTENT, Job.APPLICATION, Job.NATS, Job.SCHEMA, Job.EXCHANGE,
+WATCHERS: Final = (  # the disk before all that would hang with it
+    Job.DISK, Job.FRESHNESS, Job.CONTENT, Job.APPLICATION, Job.NATS, Job.SCHEMA, Job.EXCHANGE,
 )  # fmt: skip
 _STOPS_IT: Final = (Job.RESTORE, Job.COMPACT)
 _SAVED_EVERY: Final = datetime.timedelta(hours=1)
@@ -47,16 +50,20 @@ class Lookout:
         self._schema = SchemaWatch(app=app, board=board)
         self._nats = NatsWatch(app=app, board=board)
         with app.journal.memory() as known:
-            saved = dict(known.samples)
+            saved, earlier = dict(known.samples), tuple(known.findings)
         self._samples = {place: Samples.from_json(saved.get(place)) for place in Place}
         self._saved_at: datetime.datetime | None = None
-        self._recorded_of = ""
+        self._answers: bool | None = None  # whether the data disk did, when it was last looked at
+        # Of the newest verified backup: its id, its rows, and how long the application was frozen.
+        self._newest: tuple[str, dict[str, int], float] = ("", {}, 0.0)
         self._unfinished: tuple[Finding, ...] = ()
         self._is_suspect = False if board.records else None
-        self._known = application.FIRST_OF_MANY if board.records else application.NOTHING
+        self._known = application.NOTHING
+        if board.records:  # what was found before this process began was seen often enough
+            self._known = application.Known(suspected=frozenset(earlier))
 
-    def look(self, job: Job, *, at: datetime.datetime) -> tuple[Finding, ...]:
-        """Let one watcher look. Raise what it raises."""
+    def look(self, job: Job, *, at: datetime.datetime) -> tuple[Finding, ...] | None:
+        """Let one watcher look. Return None when nothing can be told now. Raise what it raises."""
         return {
             Job.FRESHNESS: self._freshness,
             Job.DISK: self._disk,
@@ -129,23 +136,29 @@ class Lookout:
         )
 
     def _live(self) -> Path | None:
-        """Return the live database, unless its disk gave no answer: whoever asks it would hang."""
-        answered = any(one.place is Place.DATA for one in self._board.disks)
-        return self.app.settings.database.path if answered or not self._board.disks else None
+        """Return the live database, unless its disk gives no answer: whoever asks it would hang."""
+        path, answers = self.app.settings.database.path, self._answers
+        if answers is None:
+            try:
+                filesystem.look(path.parent)
+                answers = True
+            except EiderError:  # the watcher of disks tells of it
+                answers = False
+        return path if answers else None
 
     def _recorded(self, newest: Brief | None) -> tuple[dict[str, int], float]:
         """Return what only the manifest of the newest verified backup says: see Stock."""
-        stock = self._board.stock
         if newest is None:
             return {}, 0.0
-        if newest.id == self._recorded_of:
-            return dict(stock.tables), stock.application_frozen_seconds
+        known, rows, frozen_seconds = self._newest  # read and set at once: two lanes look
+        if newest.id == known:
+            return rows, frozen_seconds
         try:
             backup = catalog.recorded(self.app.directory, newest.id)
         except EiderError:  # it went a moment ago: the next look sees another
             return {}, 0.0
-        self._recorded_of = newest.id
         rows = {name: table.rows for name, table in backup.content.tables.items()}
+        self._newest = (newest.id, rows, backup.consistency.frozen_seconds)
         return rows, backup.consistency.frozen_seconds
 
     def _mirror(self, at: datetime.datetime) -> tuple[Finding, ...]:
@@ -158,18 +171,30 @@ class Lookout:
         stock = self._board.stock
         return content.run(briefs=stock.backups, unreadable=stock.unreadable, frozen=stock.frozen)
 
-    def _application(self, at: datetime.datetime) -> tuple[Finding, ...]:
+    def _application(self, at: datetime.datetime) -> tuple[Finding, ...] | None:
         wanted = self.app.settings.application
-        database = self._live()
-        if (wanted.kind == "none" and not wanted.health_url) or database is None:
+        if wanted.kind == "none" and not wanted.health_url:
             self._board.application = None
             return ()
         if any(self._is_stopped_by(run.job) for run in self.app.journal.running()):
-            return ()  # what is seen now is our own doing
+            return None  # what is seen now is our own doing
+        database = self._live()
+        if database is None:
+            self._board.application = None
+            return None
         seen = looking.look(self.app.application(), database=database)
         self._board.application = seen
+        if self._board.records and seen.state is ApplicationState.RUNNING:
+            self._forget_stop()
         found, self._known = application.run(now=at, seen=seen, known=self._known)
         return found
+
+    def _forget_stop(self) -> None:
+        """Forget that a run which died had stopped it: it runs, and may be stopped on purpose."""
+        stopped = exchange_app.remembered(self.app.application(), self.app.settings)
+        if stopped.is_noted:
+            with contextlib.suppress(Busy), self.app.spare():  # nobody is about to stop it
+                stopped.was_stopped()
 
     def _exchange(self, _at: datetime.datetime) -> tuple[Finding, ...]:
         settings = self.app.settings
@@ -216,12 +241,14 @@ class Lookout:
             ),
         )
         self._board.disks, self._samples = looks.disks, dict(looks.samples)
+        self._answers = any(one.place is Place.DATA for one in looks.disks)
         is_time = self._saved_at is None or at - self._saved_at > _SAVED_EVERY
         if self._board.records and is_time:
             self._saved_at = at
             self.app.journal.disk(
                 [[place, samples.to_json()] for place, samples in self._samples.items()]
             )
+            self.app.journal.keep_short(at=at)
         return looks.findings
 
 
@@ -237,9 +264,10 @@ def look_around(settings: Settings, *, at: datetime.datetime, zone: datetime.tzi
     lookout = Lookout(app=app, board=board)
     for job in WATCHERS:
         try:
-            board.report(str(job), lookout.look(job, at=at), at=at)
+            seen = lookout.look(job, at=at)
         except EiderError as error:
-            board.report(str(job), (blind(job, error),), at=at)
+            seen = (blind(job, error),)
+        board.report(str(job), seen or (), at=at)
     found = self_findings.all_of(
         at_work=(),
         refused="",
@@ -248,7 +276,7 @@ def look_around(settings: Settings, *, at: datetime.datetime, zone: datetime.tzi
         is_clock_doubtful=app.journal.is_clock_doubtful(clock.reading()),
     )
     board.report("journal", found, at=at)
-    board.report(str(Job.HEAL), lookout.look(Job.HEAL, at=at), at=at)  # by what the others found
+    board.report(str(Job.HEAL), lookout.healer.look(app, at=at), at=at)  # by what the others found
     return board.status(at=at)
 
 

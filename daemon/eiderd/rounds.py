@@ -13,13 +13,16 @@ import structlog
 
 from eiderd import schedule
 from eiderd.errors import EiderError
+from eiderd.frame import stuck_after
 from eiderd.heal import actions
 from eiderd.healer import summary
-from eiderd.lookout import WATCHERS, Lookout, blind
+from eiderd.health import Finding, Kind, Severity
+from eiderd.lookout import Lookout, blind
 from eiderd.maintenance import delegated
 from eiderd.model import Ending, Job, Level, Outcome, RunOutcome, newest_verified
 from eiderd.outside import clock
 from eiderd.schedule import Entry, Lane
+from eiderd.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,11 +68,10 @@ class Rounds:
             if entry.job is Job.HEAL:
                 self._begin_repair()
             for job in entry.then:
-                if job in WATCHERS:
-                    self.watch(job)
+                if job is Job.BALLAST:
+                    self._keep_ballast()
                 else:
-                    ended = self._perform(job, planned_at=None)
-                    self._board.count(job, _outcome(ended))
+                    self.watch(job)
             return
         outcome = self._perform(entry.job, planned_at=self._planned(entry))
         for job in entry.then:
@@ -99,8 +101,30 @@ class Rounds:
         else:
             self._board.count(job, RunOutcome.DONE)
             self._board.report(f"watcher {job}", (), at=at)
-            self._board.report(str(job), found, at=at)
+            if found is not None:  # else what was found before stands, and grows old
+                self._board.report(str(job), found, at=at)
         self.looked.add(job)
+
+    def _keep_ballast(self) -> None:
+        """Keep it, or release it. It is no run of the journal: what goes wrong is a finding."""
+        at, why, hint = clock.now(), "", ""
+        try:
+            outcome = self.lookout.ballast()
+        except EiderError as error:
+            ended, why, hint = RunOutcome.FAILED, error.message, error.hint
+        else:
+            ended = RunOutcome[outcome.ending.name]
+            if outcome.ending is Ending.REFUSED:
+                why, hint = outcome.why, "eider config show"
+        self._board.count(Job.BALLAST, ended)
+        failed = Finding(
+            kind=Kind.JOB_FAILED,
+            subject=str(Job.BALLAST),
+            severity=Severity.WARNING,
+            message=f"The ballast cannot be kept: {plain(why)}.",
+            command=hint,
+        )
+        self._board.report(str(Job.BALLAST), (failed,) if why else (), at=at)
 
     # Repairs -----------------------------------------------------------------------------------
 
@@ -113,7 +137,8 @@ class Rounds:
         every = schedule.Every(datetime.timedelta(minutes=1))
         known = {entry.job: entry.limit for entry in self._board.frame.timetable}
         limit = known.get(wanted.job, _REPAIR_LIMIT)
-        entry = Entry(job=wanted.job, when=every, lane=Lane.STORE, limit=limit)
+        stuck = stuck_after(self.app.settings, wanted.job)
+        entry = Entry(job=wanted.job, when=every, lane=Lane.STORE, limit=limit, stuck=stuck)
         try:
             self.soon(entry, lambda _entry: self._repair(wanted))
         except BaseException:
@@ -143,7 +168,7 @@ class Rounds:
         outcome = self._perform(job, planned_at=None, subject=decision.subject)
         why, ended = outcome.why if outcome else "see the log", _outcome(outcome)
         with self.app.journal.memory() as known:
-            run = known.recent[-1] if known.recent else None
+            run = known.last.get(job)
         if outcome is None and run and run.began_at >= began:  # how it failed, or was interrupted
             why, ended = run.why, run.outcome or ended
         self.app.journal.healed(job, at=clock.now(), outcome=ended, why=why)
@@ -204,7 +229,6 @@ class Rounds:
             ),
             Job.DRILL: functools.partial(self.app.drill, planned_at=planned_at),
             Job.PRUNE: self.app.prune,
-            Job.BALLAST: self.lookout.ballast,
             Job.QUARANTINE: functools.partial(self.app.quarantine, subject),
             Job.CLEAN: self.app.clean,
             Job.ENSURE: self.app.nats_ensure,

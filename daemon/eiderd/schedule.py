@@ -55,13 +55,17 @@ When: TypeAlias = Cron | Every
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the timetable. `limit` is how long a run may take, `then` runs on success."""
+    """One line of the timetable. `limit` is how long a run should take, `then` runs on success.
+
+    `stuck` is after how long it hangs for certain, None when nobody can say.
+    """
 
     job: Job
     when: When
     lane: Lane
     limit: datetime.timedelta
     then: tuple[Job, ...] = ()
+    stuck: datetime.timedelta | None = None
 
 
 def timetable(

@@ -2,7 +2,8 @@
 
 The main thread reads signals and looks after the others: the clockwork (APScheduler's thread and
 its pools) and the web. If one of them dies the service ends with an error, to be started anew.
-systemd's watchdog is fed only while the clockwork turns and no job is stuck far beyond its limit.
+systemd's watchdog is fed only while the clockwork turns and no job has been at work for longer than
+all its steps are given together.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from eiderd.board import Board
 from eiderd.clockwork import Clockwork, threads
 from eiderd.errors import EiderError, ExitCode
 from eiderd.frame import frame_of
-from eiderd.lookout import Lookout
+from eiderd.lookout import WATCHERS, Lookout
 from eiderd.maintenance import maintain
 from eiderd.maintenance.maintain import Task
+from eiderd.model import Job
 from eiderd.outside import clock, files, first_process, process, systemd
 from eiderd.outside.inbox import Inbox
 from eiderd.outside.web import Web
@@ -45,10 +47,11 @@ if TYPE_CHECKING:
 _TICK_SECONDS: Final = 1.0
 _WAKE_SECONDS: Final = 10.0
 _SLOWEST_BEAT_SECONDS: Final = 30.0
-_STUCK_SECONDS: Final = 600.0  # beyond its limit; then only a new process helps
+_STUCK_SECONDS: Final = 600.0  # beyond what it is given; then only a new process helps
 _FIRST_LOOK_SECONDS: Final = 10.0
 _END_SECONDS: Final = 8.0
 _POLL_SECONDS: Final = 0.01
+_REPORTS: Final = frozenset(map(str, (*WATCHERS, Job.HEAL)))
 _FIXED: Final = ("service", "server")  # sections that only a restart changes
 
 
@@ -117,7 +120,6 @@ class Service:
         wanted = {entry.job for entry in watchers}
         while not wanted <= self._rounds.looked and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        self._board.forget_old(at=clock.now())
         self._clockwork.follow(self._timetable, at_once=self._rounds.is_overdue)
 
     def _check_itself(self) -> None:
@@ -199,6 +201,7 @@ class Service:
             is_clock_doubtful=self._journal.is_clock_doubtful(reading),
         )
         self._board.report("service", found, at=reading.at)
+        self._board.forget_old(_REPORTS, at=reading.at)
         self._systemd.status(self._line())
         for name, alive in (("web", self._web.alive()), ("clockwork", self._clockwork.alive())):
             if not alive:
@@ -212,7 +215,7 @@ class Service:
         if self._watchdog_seconds is None or now - self._fed_at < self._watchdog_seconds / 4:
             return
         stuck = any(
-            entry.lane is Lane.STORE and now - began > entry.limit.total_seconds() + _STUCK_SECONDS
+            entry.stuck and now - began > entry.stuck.total_seconds() + _STUCK_SECONDS
             for entry, began in self._clockwork.at_work()
         )
         if not stuck and self._clockwork.beat_age_seconds() < _SLOWEST_BEAT_SECONDS:
@@ -233,8 +236,9 @@ class Service:
         """Follow a changed configuration, or keep the old one and say why."""
         self._systemd.reloading()
         try:
-            self._follow(configuration.load(self._path)[0])
+            wanted = configuration.load(self._path)[0]
             self._web.renew()  # a certificate is often renewed in its place
+            self._follow(wanted)  # last: what is refused changes nothing
             self._refused = ""
             structlog.get_logger().info("The configuration was loaded.", word="config_loaded")
         except EiderError as error:

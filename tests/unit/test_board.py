@@ -70,9 +70,21 @@ def test_what_was_over_while_nobody_looked_is_forgotten(tmp_path: Path) -> None:
     _board(tmp_path).report("disk", [_found()], at=NOON)
     later = _board(tmp_path)
     later.report("disk", [], at=NOON + HOUR)
-    later.forget_old(at=NOON + HOUR)
+    later.forget_old({"disk"}, at=NOON + HOUR)
     later.report("disk", [_found()], at=NOON + 2 * HOUR)
     assert [found.since for found in later.findings()] == [NOON + 2 * HOUR]
+
+
+def test_nothing_is_forgotten_before_everybody_has_looked(tmp_path: Path) -> None:
+    _board(tmp_path).report("disk", [_found()], at=NOON)
+    later = _board(tmp_path)
+    later.report("nats", [], at=NOON + HOUR)
+    with structlog.testing.capture_logs() as logs:
+        later.forget_old({"nats", "disk"}, at=NOON + HOUR)
+        later.report("disk", [_found()], at=NOON + HOUR)
+        later.forget_old({"nats", "disk"}, at=NOON + HOUR)
+    assert [found.since for found in later.findings()] == [NOON]
+    assert logs == []
 
 
 def test_the_same_from_two_watchers_is_one(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eiderd.errors import NoSpace
+from eiderd.errors import NoSpace, StoreUnavailable
 from eiderd.health import Finding, Kind, Severity
 from eiderd.journal import Journal
 from eiderd.memory import Memory
@@ -147,6 +150,49 @@ def test_a_disk_that_is_full_stops_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert journal.trouble is None
 
 
+_LOCK = """
+import fcntl, sys
+file = open(sys.argv[1], "ab")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_that_stands_still_while_it_writes_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eiderd.outside.lines._PATIENCE_SECONDS", 0.2)
+    journal, path = _journal(tmp_path, _World()), tmp_path / "journal.jsonl"
+    known: list[int] = []
+
+    def read() -> None:
+        with journal.memory() as memory:
+            known.append(memory.missed[Job.BACKUP])
+
+    with subprocess.Popen(
+        [sys.executable, "-c", _LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        writer = threading.Thread(target=journal.missed, args=(Job.BACKUP,), kwargs={"count": 2})
+        reader = threading.Thread(target=read)
+        for thread in (writer, reader):
+            thread.daemon = True
+            thread.start()
+            thread.join(20)
+            assert not thread.is_alive()
+        trouble = journal.trouble
+        assert isinstance(trouble, StoreUnavailable)
+        assert "fuser" in trouble.hint
+        assert known == [2]
+        holder.kill()
+    journal.missed(Job.BACKUP, count=3)
+    assert journal.trouble is None
+    with _journal(tmp_path, _World(), pid=2).memory() as memory:
+        assert memory.missed[Job.BACKUP] == 5
+
+
 @pytest.mark.parametrize(
     "line",
     [b"", b"\xff\xfe", b"[]", b"7", b'{"word": "ended", "number": 99}', b'{"word": "began"}',
@@ -179,6 +225,7 @@ _EVENTS = st.lists(
 )
 
 
+@settings(deadline=None)  # each line is synced: the disk decides
 @given(events=_EVENTS)
 def test_a_shortened_journal_says_the_same(
     tmp_path_factory: pytest.TempPathFactory, events: list[Any]
@@ -237,6 +284,88 @@ def test_a_long_journal_is_shortened_when_the_service_begins(
         assert len(known.recent) == 200
 
 
+def _say_often(journal: Journal, *, times: int) -> None:
+    for number in range(times):
+        journal.disk([["data", [500, [[number, number]] * 99]]])
+
+
+def test_a_journal_stays_short_while_the_service_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eiderd.journal._LONGEST", 20_000)
+    journal, path = _journal(tmp_path, _World()), tmp_path / "journal.jsonl"
+    journal.begin_service(at=NOON)
+    _end(journal, Job.BACKUP, RunOutcome.DONE)
+    _say_often(journal, times=100)
+    assert path.stat().st_size > 50_000
+    journal.keep_short(at=NOON + HOUR)
+    assert path.stat().st_size < 20_000
+    with journal.memory() as mine, _journal(tmp_path, _World(), pid=2).memory() as others:
+        for memory in (mine, others):
+            assert memory.runs == {(Job.BACKUP, RunOutcome.DONE): 1}
+            assert memory.samples == [["data", [500, [[99, 99]] * 99]]]
+            assert memory.service == (NOON, "1:100:boot")
+    journal.missed(Job.BACKUP, count=1)
+    assert journal.trouble is None
+
+
+def test_what_a_journal_has_to_keep_is_not_written_anew_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eiderd.journal._LONGEST", 500)
+    journal, path = _journal(tmp_path, _World()), tmp_path / "journal.jsonl"
+    _say_often(journal, times=9)
+    journal.keep_short(at=NOON)
+    short = path.stat()
+    assert short.st_size > 500
+    journal.missed(Job.BACKUP, count=1)
+    journal.keep_short(at=NOON)
+    assert path.stat().st_ino == short.st_ino
+    _say_often(journal, times=9)
+    journal.keep_short(at=NOON)
+    assert path.stat().st_size < 2 * short.st_size
+
+
+def test_what_is_not_written_yet_is_counted_once_in_a_shortened_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eiderd.journal._LONGEST", 1)
+    journal = _journal(tmp_path, _World())
+    journal.missed(Job.BACKUP, count=1)
+
+    def full(_make: object) -> None:
+        raise NoSpace("no space left", hint="df -h")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal._lines, "append", full)
+        journal.missed(Job.BACKUP, count=1)
+        journal.keep_short(at=NOON)
+    journal.missed(Job.BACKUP, count=1)
+    journal.keep_short(at=NOON)
+    with _journal(tmp_path, _World(), pid=2).memory() as known:
+        assert known.missed[Job.BACKUP] == 3
+
+
+def test_a_journal_that_cannot_be_read_to_its_end_is_not_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eiderd.journal._LONGEST", 1)
+    journal = _journal(tmp_path, _World())
+    journal.missed(Job.BACKUP, count=1)
+    with journal.memory() as known:
+        assert known.missed[Job.BACKUP] == 1
+    _journal(tmp_path, _World(), pid=2).missed(Job.BACKUP, count=1)
+
+    def unreadable() -> None:
+        raise StoreUnavailable("Input/output error", hint="dmesg")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal._lines, "unread", unreadable)
+        journal.keep_short(at=NOON)
+    with _journal(tmp_path, _World(), pid=2).memory() as known:
+        assert known.missed[Job.BACKUP] == 2
+
+
 # The clock --------------------------------------------------------------------------------------
 
 
@@ -262,6 +391,22 @@ def test_a_jump_within_a_boot_is_noticed_either_way(tmp_path: Path, by: float) -
     assert not journal.is_clock_doubtful(_reading(26 + by, up=36))
     # also for whoever begins later
     assert _journal(tmp_path, _World(), pid=2).is_clock_doubtful(_reading(2 + by, up=12))
+
+
+def test_a_jump_is_doubted_before_it_is_noticed_and_then_noticed_all_the_same(
+    tmp_path: Path,
+) -> None:
+    journal = _journal(tmp_path, _World())
+    journal.look_at_clock(_reading(0, up=10))
+    assert not journal.is_clock_doubtful(_reading(1, up=11))
+    assert journal.is_clock_doubtful(_reading(3, up=11))
+    assert journal.look_at_clock(_reading(3, up=11)) == 2 * HOUR
+    # A process that never looked has an earlier reading.
+    other = _journal(tmp_path / "other", _World())
+    assert not other.is_clock_doubtful(_reading(3, up=11))
+    assert other.is_clock_doubtful(_reading(3, up=11), since=_reading(0, up=10))
+    assert not other.is_clock_doubtful(_reading(3, up=13), since=_reading(0, up=10))
+    assert not other.is_clock_doubtful(_reading(3, up=0, boot="b"), since=_reading(0, up=10))
 
 
 def test_sleep_is_no_jump(tmp_path: Path) -> None:

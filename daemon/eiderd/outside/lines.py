@@ -11,13 +11,18 @@ import contextlib
 import fcntl
 import os
 import threading
-from typing import IO, TYPE_CHECKING
+import time
+from typing import IO, TYPE_CHECKING, Final
 
+from eiderd.errors import StoreUnavailable
 from eiderd.outside import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+_PATIENCE_SECONDS: Final = 5.0  # a line takes milliseconds; one who was stopped meanwhile, for ever
+_POLL_SECONDS: Final = 0.005
 
 
 class Lines:
@@ -28,6 +33,7 @@ class Lines:
         self.guard = threading.RLock()  # for the threads of this process, as the lock is for others
         self._inode = 0
         self._offset = 0
+        self._patience_seconds = _PATIENCE_SECONDS  # none after it was in vain, until it is not
 
     def unread(self) -> tuple[list[bytes], bool]:
         """Return the whole lines that came since the last call, and whether it is another file.
@@ -49,8 +55,8 @@ class Lines:
     def append(self, make: Callable[[], bytes]) -> None:
         """Append the line that `make` returns, and sync it. `make` runs under the lock.
 
-        So it may call `unread` and know that nobody else appends meanwhile. Raise NoSpace and
-        StoreUnavailable.
+        So it may call `unread` and know that nobody else appends meanwhile. Raise NoSpace, and
+        StoreUnavailable, also when somebody else holds the lock for seconds.
         """
         with files.writing_to(self.path.parent), self._held() as file:
             line = make()
@@ -92,12 +98,29 @@ class Lines:
     @contextlib.contextmanager
     def _held(self) -> Iterator[IO[bytes]]:
         """Open the file that has the name now, and lock it. Another writer may replace it first."""
+        deadline = time.monotonic() + self._patience_seconds
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self.path, flags, files.PRIVATE_FILE)
             with os.fdopen(descriptor, "r+b", buffering=0) as file:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._lock(descriptor, deadline=deadline)
                 with contextlib.suppress(FileNotFoundError):
                     if self.path.stat().st_ino == os.fstat(descriptor).st_ino:
                         yield file
                         return
+
+    def _lock(self, descriptor: int, *, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    self._patience_seconds = 0.0
+                    raise StoreUnavailable(
+                        f"another process keeps {self.path} locked, as one that was stopped does",
+                        hint=f"See which: fuser -v {self.path}",
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+            else:
+                self._patience_seconds = _PATIENCE_SECONDS
+                return

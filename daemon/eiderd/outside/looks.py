@@ -27,6 +27,7 @@ from eiderd.outside import (
     kernel,
     leftovers,
     lock_holder,
+    ownership,
     process,
     rights,
     ruin,
@@ -35,7 +36,7 @@ from eiderd.outside import (
 from eiderd.outside.nats_client import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from eiderd.evidence import SetAside
 
@@ -64,9 +65,20 @@ def database(
     )
 
 
-def folder(path: Path, *, deadline_seconds: float = DEADLINE_SECONDS) -> FolderSeen:
-    """Return what can be seen of a folder of eiderd's own. Raise when nothing answers."""
-    seen = _look("folder", path, deadline_seconds=deadline_seconds)
+def folder(
+    path: Path,
+    *,
+    state: Path,
+    groups: Iterable[str] = (),
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> FolderSeen:
+    """Return what can be seen of a folder of eiderd's own. Raise when nothing answers.
+
+    Root may write anywhere, so it is said of the owner of the state folder, who is in `groups` too,
+    whether it can be written.
+    """
+    more = {"state": str(state), "groups": " ".join(groups)}
+    seen = _look("folder", path, deadline_seconds=deadline_seconds, **more)
     return FolderSeen(
         **{**seen, "leftovers": tuple(seen["leftovers"]), "kept": _kept(seen["kept"])}
     )
@@ -219,7 +231,7 @@ def _set_aside(one: SetAside) -> dict[str, Any]:
     )
 
 
-def _folder(*, path: str, progress: object) -> dict[str, Any]:
+def _folder(*, path: str, state: str, groups: str, progress: object) -> dict[str, Any]:
     del progress
     wanted = Path(path)
     real = next(one for one in (wanted, *wanted.parents) if _is_seen(one))
@@ -230,7 +242,7 @@ def _folder(*, path: str, progress: object) -> dict[str, Any]:
         "is_folder": stat.S_ISDIR(seen.st_mode),
         "owner": rights.user_name(seen.st_uid),
         "mode": stat.S_IMODE(seen.st_mode),
-        "writable": os.access(real, os.R_OK | os.W_OK | os.X_OK),
+        "writable": ownership.may_write(real, keeper=Path(state), groups=groups.split()),
         "device": seen.st_dev,
         "filesystem": _filesystem(seen.st_dev),
         "read_only": bool(disk.f_flag & os.ST_RDONLY),

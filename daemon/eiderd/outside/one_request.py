@@ -5,8 +5,10 @@ An answer may come from a cache, so none is wanted.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
+import socket
 import threading
 import urllib.parse
 from typing import TYPE_CHECKING, Final
@@ -64,18 +66,20 @@ def request(
 ) -> Answer:
     """Return what the URL answers. Raise Unanswered."""
     answers: list[Answer | Unanswered] = []
+    asking = _Asking()
 
     def ask() -> None:
         try:
-            answers.append(_ask(method, url, seconds=seconds, headers=headers or {}))
+            answers.append(asking.ask(method, url, seconds=seconds, headers=headers or {}))
         except (OSError, http.client.HTTPException, ValueError) as error:
             answers.append(Unanswered(error))
 
-    # A timeout of a socket holds for each read alone: one that drips never ends.
+    # A timeout of a socket holds for each read alone: one that drips never ends by itself.
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()
     asker.join(seconds)
     answer = answers[0] if answers else Unanswered()
+    asking.end()  # after that, whatever has come by then would pass for the whole of it
     if isinstance(answer, Unanswered):
         if answer.is_silence:
             answer.barred = barred.why(urllib.parse.urlsplit(url).hostname or "")
@@ -83,19 +87,38 @@ def request(
     return answer
 
 
-def _ask(method: str, url: str, *, seconds: float, headers: Mapping[str, str]) -> Answer:
-    parts = urllib.parse.urlsplit(url)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=seconds)
-    try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, target, headers={**_HEADERS, **headers})
-        answer = connection.getresponse()
-        return Answer(
-            status=answer.status,
-            kind=answer.headers.get_content_type(),
-            body=answer.read(_LARGEST),
-        )
-    finally:
-        connection.close()
+class _Asking:
+    """One question, which another thread may end at any moment."""
+
+    def __init__(self) -> None:
+        self._over = False
+        self._socket: socket.socket | None = None
+
+    def ask(self, method: str, url: str, *, seconds: float, headers: Mapping[str, str]) -> Answer:
+        parts = urllib.parse.urlsplit(url)
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=seconds)
+        try:
+            connection.connect()  # this alone, the TLS handshake included, keeps to its timeout
+            self._socket = connection.sock  # the connection itself lets go of it before the body
+            if self._over:
+                raise TimeoutError
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request(method, target, headers={**_HEADERS, **headers})
+            answer = connection.getresponse()
+            return Answer(
+                status=answer.status,
+                kind=answer.headers.get_content_type(),
+                body=answer.read(_LARGEST),
+            )
+        finally:
+            connection.close()
+
+    def end(self) -> None:
+        """Let whoever still waits for an answer have the end of one now."""
+        self._over = True
+        if self._socket:
+            with contextlib.suppress(OSError):  # it was over
+                # Of a TLS socket, the socket below: the one above is no other thread's to touch.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

@@ -112,9 +112,7 @@ class Web:
 
     def renew(self) -> None:
         """Read certificate and key again, for connections to come. Raise ConfigError."""
-        if self._tls and self._certificate:
-            self._new_tls()  # first aside: a pair that does not fit must not harm the one in use
-            self._tls.load_cert_chain(self._certificate, self._key, password="")
+        self._tls = self._new_tls()  # whole, or not at all: one that does not fit changes nothing
 
     def end(self, seconds: float) -> None:
         """Stop listening, let answers that are being written be read, at most so long."""

@@ -35,7 +35,6 @@ class Known:
 
 
 NOTHING: Final = Known()
-FIRST_OF_MANY: Final = Known(suspected=frozenset())
 
 
 def run(

@@ -20,7 +20,7 @@ from eiderd.app import App
 from eiderd.errors import ApplicationFailed, ConfigError
 from eiderd.evidence import ApplicationState, Health
 from eiderd.outside import process
-from eiderd.outside.application import Application, application_of, until_healthy
+from eiderd.outside.application import Application, application_of, hold, until_healthy
 from eiderd.outside.application import container as container_module
 from eiderd.outside.application.unit import Unit
 from tests.helpers import Place, until
@@ -266,9 +266,17 @@ def test_a_unit_that_a_freeze_may_harm_is_not_frozen(
 ) -> None:
     unit, asked = _given_unit(tmp_path, monkeypatch, **properties)
     with pytest.raises(ApplicationFailed, match=why) as caught:
-        unit.freeze()
+        unit.await_freezable()
     assert caught.value.hint
+    words = {"kind": "systemd", "unit": "app.service"}
+    with (
+        hold.kept(words, hold="freeze", seconds=1) as keeper,
+        pytest.raises(ApplicationFailed),
+        keeper.held(),
+    ):
+        pytest.fail("it was frozen")
     assert " freeze " not in asked.read_text()
+    assert " thaw " not in asked.read_text(), "it may be somebody else's freeze"
 
 
 @pytest.mark.parametrize("watchdog", ["0", "infinity", "10s", "1min 30s", "2h", "1month"])
@@ -276,6 +284,7 @@ def test_a_unit_with_a_patient_watchdog_is_frozen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watchdog: str
 ) -> None:
     unit, asked = _given_unit(tmp_path, monkeypatch, WatchdogUSec=watchdog)
+    unit.await_freezable()
     unit.freeze()
     assert " freeze " in asked.read_text()
 
@@ -285,7 +294,7 @@ def test_the_unit_that_eiderd_runs_in_is_neither_frozen_nor_stopped(
 ) -> None:
     ours = Path("/proc/self/cgroup").read_text().splitlines()[0].split(":", 2)[2]
     unit, asked = _given_unit(tmp_path, monkeypatch, ControlGroup=ours)
-    for refused in (unit.freeze, unit.stop):
+    for refused in (unit.await_freezable, unit.stop):
         with pytest.raises(ApplicationFailed, match="that eiderd itself runs in"):
             refused()
     assert "freeze" not in asked.read_text()
@@ -504,6 +513,22 @@ def test_a_container_that_is_not_there_is_unknown(
     assert container.state() is UNKNOWN
     with pytest.raises(ApplicationFailed, match="No such container"):
         container.thaw()
+
+
+def test_a_container_that_somebody_paused_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, asked = _given_container(tmp_path, monkeypatch)
+    container.freeze()
+    with pytest.raises(ApplicationFailed, match="is paused already"):
+        container.await_freezable()
+    with (
+        hold.kept({"kind": "docker", "container": "app"}, hold="freeze", seconds=1) as keeper,
+        pytest.raises(ApplicationFailed, match="is paused already"),
+        keeper.held(),
+    ):
+        pytest.fail("it was paused")
+    assert "unpause" not in asked.read_text()
 
 
 def test_the_container_that_eiderd_runs_in_is_neither_paused_nor_stopped(

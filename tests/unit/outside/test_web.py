@@ -232,6 +232,28 @@ def test_a_renewed_certificate_is_used_and_a_bad_one_is_not(
             _spoken_tls(server, signed)
 
 
+def test_a_certificate_that_is_replaced_while_it_is_read_harms_nobody(
+    tmp_path: Path, signed: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(signed.chain.read_bytes())
+    key.write_bytes(signed.key.read_bytes())
+    other = certificate(tmp_path / "other")
+    load = ssl.SSLContext.load_cert_chain
+
+    def load_and_lose(context: ssl.SSLContext, *words: Any, **named: Any) -> None:
+        load(context, *words, **named)
+        chain.write_bytes(other.chain.read_bytes())
+
+    with serving(certificate=chain, key=key) as server:
+        monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load_and_lose)
+        with contextlib.suppress(ConfigError):
+            server.renew()
+        with contextlib.suppress(ConfigError):
+            server.renew()
+        _spoken_tls(server, signed).close()
+
+
 @pytest.mark.parametrize("wrong", ["missing", "empty", "swapped", "locked"])
 def test_begin_says_when_a_certificate_is_no_good(
     tmp_path: Path, signed: Certificate, wrong: str

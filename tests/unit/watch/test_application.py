@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from eiderd.evidence import ApplicationSeen, ApplicationState, Health, Stranger
 from eiderd.health import Finding, Kind, Severity
 from eiderd.watch import application
-from eiderd.watch.application import FIRST_OF_MANY, NOTHING, Known
+from eiderd.watch.application import NOTHING, Known
 
 NOON = datetime.datetime(2026, 3, 4, 12, 0, tzinfo=datetime.UTC)
 MINUTE = datetime.timedelta(minutes=1)
+FIRST_OF_MANY = Known(suspected=frozenset())
 WELL = Health(well=True, why="its health URL says so")
 ILL = Health(well=False, why="its database is \x1b[31mnot connected")
 RUNNING = ApplicationSeen(

@@ -101,6 +101,10 @@ class Container(Common):
         """
         found = self._inspect()
         self._refuse_itself(found)
+        if found.is_paused:  # by somebody who counts on it: a thaw of ours would end it too
+            raise ApplicationFailed(
+                f"{self.name()} is paused already", hint=f"Unpause it: docker unpause {found.shown}"
+            )
         deadline = time.monotonic() + _PROBED_SECONDS
         while not found.is_left_alone(self.frozen_seconds + _ASIDE_SECONDS):
             if time.monotonic() >= deadline:

@@ -74,7 +74,7 @@ def main() -> int:
     touched = False
     try:
         _refuse_idle(application)
-        if order["hold"] == "freeze":
+        if order["hold"] == "freeze":  # nor one that somebody else froze: it would be thawed too
             application.await_freezable()
         touched, began = True, time.monotonic()
         do()

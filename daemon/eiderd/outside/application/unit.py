@@ -101,10 +101,12 @@ class Unit(Common):
         self._do("stop", seconds=self.timeout_seconds)
         self.await_stopped(self.name(), self.state)
 
-    def freeze(self) -> None:
+    def await_freezable(self) -> None:
         found = self._show()
         self._refuse_itself(found)
         self._refuse_unfreezable(found)
+
+    def freeze(self) -> None:
         self._do("freeze", seconds=self.frozen_seconds)
 
     def thaw(self) -> None:
