@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -26,14 +27,14 @@ from eiderd.maintenance import drill as drilling
 from eiderd.maintenance import rescue as rescuing
 from eiderd.maintenance import restore as restore_app
 from eiderd.model import Job, Level
-from eiderd.outside import clock, files, filesystem, leftovers, process, ruin
+from eiderd.outside import clock, files, filesystem, leftovers, process, rights, ruin
 from eiderd.retention import Rules
 from eiderd.runner import Runner
 from eiderd.schema import app as schema_app
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from eiderd.broker.migrating import Migration
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from eiderd.maintenance.restore_plan import Plan
     from eiderd.model import Backup, Outcome, Proof
     from eiderd.retention import Pruned
-
 
 _PATIENCE_SECONDS = 10.0  # of a person, while another run holds the store
 
@@ -82,6 +82,7 @@ class App(Kit):
             patience_seconds=patience_seconds,
             is_ending=is_ending,
         )
+        self.store, self.spare = self._runner.store, self._runner.spare  # of what binds itself
 
     # Jobs
 
@@ -93,24 +94,28 @@ class App(Kit):
         return self._runner.store(Job.BACKUP, do, planned_at=planned_at)
 
     def _backup(self, *, source: Path, note: str) -> Outcome[Backup]:
+        with self._mirror() as mirror, self._scratch() as scratch:
+            return backup_job.run(
+                now=clock.now,
+                source=source,
+                directory=self.directory,
+                note=note,
+                ensure_room=self._ensure_room,
+                capture_streams=functools.partial(self._streams, folder=scratch / "nats"),
+                refresh=self._captured,
+                pack=functools.partial(self._pack, mirror=mirror, streams=scratch / "nats"),
+                check=self._check,
+                sync=files.sync_file,
+                open_mirror=lambda: self._open(mirror / source.name, scratch=scratch),
+                together=process.together,
+                compare=self._compare,
+            )
+
+    @contextlib.contextmanager
+    def _mirror(self) -> Iterator[Path]:
         mirror = self._state / "mirror"
         try:
-            with self._scratch() as scratch:
-                return backup_job.run(
-                    now=clock.now,
-                    source=source,
-                    directory=self.directory,
-                    note=note,
-                    ensure_room=self._ensure_room,
-                    capture_streams=functools.partial(self._streams, folder=scratch / "nats"),
-                    refresh=self._captured,
-                    pack=functools.partial(self._pack, mirror=mirror, streams=scratch / "nats"),
-                    check=self._check,
-                    sync=files.sync_file,
-                    open_mirror=lambda: self._open(mirror / source.name, scratch=scratch),
-                    together=process.together,
-                    compare=self._compare,
-                )
+            yield mirror
         finally:
             if not self.settings.mirror.keep:
                 files.remove_tree(mirror)
@@ -123,9 +128,8 @@ class App(Kit):
 
     def verify(self, backup: Backup, *, level: Level) -> Outcome[Backup]:
         """Prove a backup of the catalog again."""
-        return self._runner.store(
-            Job.VERIFY, functools.partial(self._verify, backup=backup, level=level)
-        )
+        do = functools.partial(self._verify, backup=backup, level=level)
+        return self._runner.store(Job.VERIFY, do)
 
     def _verify(self, *, backup: Backup, level: Level) -> Outcome[Backup]:
         with self._scratch_bound() as open_archive:
@@ -185,6 +189,7 @@ class App(Kit):
         self, *, dry_run: bool = False, planned_at: datetime.datetime | None = None
     ) -> Outcome[Pruned]:
         """Remove what the rules no longer keep. `dry_run` only looks: no lock, no journal."""
+        before = clock.reading()  # the clock may be set while this waits for the store
         do = functools.partial(
             prune_job.run,
             now=clock.now,
@@ -192,7 +197,7 @@ class App(Kit):
             look=self.briefs.look,
             rules=self.rules(),
             zone=clock.zone(),
-            clock_jumped=self.journal.is_clock_doubtful(clock.reading()),
+            clock_jumped=lambda: self.journal.is_clock_doubtful(clock.reading(), since=before),
             dry_run=dry_run,
             record=self.journal.pruned,
         )
@@ -320,16 +325,13 @@ class App(Kit):
     def compact(
         self, do: Callable[[], Outcome[Compacted]], *, planned_at: datetime.datetime | None = None
     ) -> Outcome[Compacted]:
-        """Do what a compaction does, a part of it or all, with the mirror in its hands."""
-
-        def done() -> Outcome[Compacted]:
-            try:
-                return do()
-            finally:
-                if not self.settings.mirror.keep:
-                    files.remove_tree(self._state / "mirror")
-
+        """Do what a compaction does, with the mirror in its hands."""
+        done = self._mirror()(do)
         return self._runner.store(Job.COMPACT, done, planned_at=planned_at)
+
+    def measure(self) -> Outcome[Compacted]:
+        """Measure what a compaction would bring. This is a look: it is not in the journal."""
+        return self._runner.measure(Job.COMPACT, self._mirror()(self.compactions().measure))
 
     def compact_in_window(
         self, *, zone: datetime.tzinfo, planned_at: datetime.datetime | None = None
@@ -387,7 +389,7 @@ class App(Kit):
             found.append(f"database.path: {error.message}")
         for key, folder in (("backup.directory", self.directory), ("service.state", self._state)):
             if not os.access(existing(folder), os.W_OK | os.X_OK):
-                found.append(f"{key}: {folder} cannot be written by this user")
+                found.append(f"{key}: {rights.me()} cannot write in {folder}")
         for version, interpreter in self.engines().others.items():
             if not interpreter.exists():
                 found.append(f"engine.others: there is no {interpreter} for {version}")

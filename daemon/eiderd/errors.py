@@ -32,7 +32,7 @@ class ExitCode(enum.IntEnum):
 _MEANINGS = {
     ExitCode.DONE: "done",
     ExitCode.BUG: "a bug in eiderd",
-    ExitCode.USAGE: "usage or configuration",
+    ExitCode.USAGE: "usage or configuration, or the answer was no",
     ExitCode.DEGRADED: "done, but something needs attention",
     ExitCode.NO_SUCH_BACKUP: "no such backup",
     ExitCode.BUSY: "another run holds the lock",

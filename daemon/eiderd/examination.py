@@ -17,7 +17,7 @@ from eiderd.errors import EiderError, NotPermitted
 from eiderd.evidence import EngineSeen
 from eiderd.health import Kind
 from eiderd.lookout import look_around
-from eiderd.outside import environments, looks, rights
+from eiderd.outside import environments, looks, rights, sandbox
 from eiderd.outside.application import looking
 from eiderd.setup import in_force
 
@@ -98,6 +98,7 @@ class _Examination:
         self._settings, self._file, self._typed = settings, file, typed
         self._app = App(settings)
         self._at, self._zone = at, zone
+        self._groups = sandbox.groups_of_the_service() if looks.me() == "root" else ()
         self._answers = True
         self._is_barred = False
         self._database: DatabaseSeen | None = None
@@ -144,9 +145,9 @@ class _Examination:
         )
 
     def _look_at(self, name: str, path: Path) -> Iterable[Check]:
-        seen = looks.folder(path)
-        # Its disk has answered a child: this process may ask it now.
         state = self._settings.service.state
+        seen = looks.folder(path, state=state, groups=self._groups)
+        # Its disk has answered a child: this process may ask it now.
         rights.ensure_visible((path,), state=state, verb=self._typed)
         self._folders[name] = seen
         return ()
@@ -159,7 +160,7 @@ class _Examination:
                 name,
                 str(paths[name]),
                 seen,
-                user=looks.me(),
+                user=self._keeper() if looks.me() == "root" else looks.me(),
                 keeper=self._keeper(),
                 database_device=self._database.device if self._database else 0,
                 busy=busy,

@@ -30,7 +30,7 @@ def of_folder(
     database_device: int,
     busy: bool,
 ) -> Iterator[Check]:
-    """Return how one of the folders is. `user` looks; the folders are `keeper`'s."""
+    """Return how one of the folders is. `user` wants to use it; the folders are `keeper`'s."""
     shown = shlex.quote(path)
     if not seen.is_folder:
         said = f"{path} is no folder"

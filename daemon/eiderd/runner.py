@@ -1,7 +1,8 @@
 """Runs one job: takes the lane, reads the clock, tells journal and log how it ended. Nobody else.
 
 Two lanes: `store` for whatever writes backups, one at a time on this machine, and `watch` for quick
-looks that never wait behind a backup. What runs in the store lane is in the journal.
+looks that never wait behind a backup. What runs in the store lane is in the journal, but a look
+that needs the store is not.
 """
 
 from __future__ import annotations
@@ -94,6 +95,15 @@ class Runner:
         self._end(run, RunOutcome[outcome.ending.name], began=began, why=outcome.why, backup=made)
         _log_end(job, outcome, began=began)
         return outcome
+
+    def measure(self, job: Job, do: Callable[[], Outcome[Value]]) -> Outcome[Value]:
+        """Run `do`, which only looks, with the store in its hands. It is not in the journal.
+
+        There it would count as a run of the job. Raise what `store` raises.
+        """
+        files.private_folder(self._state)
+        with self._held():
+            return self.look(job, do)
 
     @contextlib.contextmanager
     def spare(self) -> Iterator[Callable[[], None]]:

@@ -14,6 +14,7 @@ from eiderd import config, doctor, examination
 from eiderd.outside import clock, looks
 from tests.helpers import SECONDS, Place, given_place, is_root
 
+NOBODY = 65534
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
 
 
@@ -120,6 +121,23 @@ def test_what_may_not_be_read_or_written_is_a_problem(tmp_path: Path) -> None:
     finally:
         place.backups.chmod(0o700)
     assert {"database", "backups"} <= _bad(checks)
+
+
+@pytest.mark.skipif(not is_root(), reason="only root can look as another user")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_root_is_told_what_the_service_may_not_write(tmp_path: Path, mode: int) -> None:
+    place = given_place(tmp_path)
+    place.backup()
+    place.backups.chmod(mode)
+    os.chown(place.state, NOBODY, NOBODY)
+    check = _checks(place)["backups"]
+    assert (check["mark"], check["command"]) == ("problem", f"chown nobody {place.backups}")
+    assert check["said"] == f"nobody cannot write in {place.backups}"
+    place.configure(backup__directory=str(tmp_path / "not-yet"))
+    check = _checks(place)["backups"]
+    assert (check["mark"], check["said"]) == (
+        "problem", f"nobody cannot write in the folder in which {tmp_path}/not-yet will be made",
+    )  # fmt: skip
 
 
 def test_a_configuration_that_cannot_be_meant_is_its_first_finding(tmp_path: Path) -> None:

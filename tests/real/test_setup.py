@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import io
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import pytest
 from eiderd import entry
 from eiderd.errors import SourceUnavailable
 from eiderd.outside.host import Host
-from tests.helpers import EIDER, SECONDS, Ran, build_database, environment, run_eider
+from tests.helpers import EIDER, SECONDS, Ran, build_database, on_terminal, run_eider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,19 +297,8 @@ def test_each_change_is_asked_about(machine: Image) -> None:
 
 def _answering(image: Image, answers: str) -> tuple[str, int]:
     """Run setup on a terminal, where somebody types these letters."""
-    ours, theirs = pty.openpty()
-    words = [EIDER, "setup", "--root", str(image.root), "--access", "none"]
-    ran = subprocess.Popen(
-        words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="dumb")
-    )
-    os.close(theirs)
-    os.write(ours, "".join(f"{letter}\n" for letter in answers).encode())
-    said = b""
-    with contextlib.suppress(OSError):  # the end of the terminal
-        while data := os.read(ours, 4096):
-            said += data
-    os.close(ours)
-    return said.decode(), ran.wait(timeout=SECONDS)
+    typed = "".join(f"{letter}\n" for letter in answers)
+    return on_terminal("setup", "--root", str(image.root), "--access", "none", typed=typed)
 
 
 @needs_lists

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +44,21 @@ def test_every_word_of_a_help_text_is_shown(
             assert _unwrapped(parameter.help) in shown
     for inner in getattr(verb, "commands", {}).values():
         assert _unwrapped(inner.help.partition("\n\n")[0]) in shown
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, verb in VERBS.items() if not hasattr(verb, "commands")], ids=" ".join
+)
+def test_every_verb_answers_with_json(path: tuple[str, ...]) -> None:
+    assert "--json" in {option for parameter in VERBS[path].params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("verb", ["example", "reference"])
+def test_a_text_is_one_document(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(["config", verb]) == 0
+    text = capsys.readouterr().out
+    assert entry.main(["--json", "config", verb]) == 0
+    assert json.loads(capsys.readouterr().out) == {"text": text}
 
 
 def test_a_word_in_brackets_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,6 +152,19 @@ def test_the_run_stands_in_the_journal_before_it_does_anything(tmp_path: Path) -
     assert place.journal.running() == []
 
 
+def test_a_look_that_needs_the_store_has_it_alone_and_is_not_journaled(tmp_path: Path) -> None:
+    place = _Place(tmp_path)
+
+    def look() -> Outcome[int]:
+        with pytest.raises(Busy):
+            place.runner.store(Job.BACKUP, _outcome)
+        return _outcome()
+
+    assert place.runner.measure(Job.COMPACT, look).value == 7
+    with place.journal.memory() as known:
+        assert [run.job for run in known.recent] == [Job.BACKUP]
+
+
 def test_a_look_is_not_journaled(tmp_path: Path) -> None:
     place = _Place(tmp_path)
     assert place.runner.look(Job.VERIFY, _outcome).value == 7

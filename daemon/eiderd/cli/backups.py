@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,14 +14,14 @@ import typer
 from eiderd import catalog, proof
 from eiderd.cli import documents, reports, terminal
 from eiderd.cli.reports import Verdict
-from eiderd.cli.root import BackupName, Json, session
+from eiderd.cli.root import BackupName, Json, absolute, session
 from eiderd.errors import ConfigError, EiderError, ExitCode, NoSuchBackup, SourceUnavailable
 from eiderd.jobs import backup as backup_job
 from eiderd.model import Level, State
 from eiderd.words import is_unicode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from eiderd.app import App
     from eiderd.model import Backup
@@ -36,23 +37,37 @@ def backup(
     """Take a backup of the live database and prove that it restores."""
     if not is_unicode(note):
         raise ConfigError("the note is not text in UTF-8", hint="Write the note in other words.")
+    pruned, unpruned = None, None
     with session.working(quiet=json_) as app:
         made = app.backup(note=note).value
-        pruned = app.prune().value if prune and made.verified else None
+        try:
+            pruned = app.prune().value if prune and made.verified else None
+        except EiderError as error:  # which takes nothing from the backup
+            unpruned = error
     if json_:
         documents.backup(made)
     else:
         reports.backup_made(made, directory=app.directory)
         if pruned and pruned.removed:
             reports.pruned(pruned.removed)
-    if made.state is State.SUSPECT:
-        terminal.problem(*_suspicion(made))
-        raise typer.Exit(ExitCode.DEGRADED)
-    if made.nats_missing and made.verified:
-        hint = f"See how NATS is: eider nats status; then: eider backup (this one is {made.id})"
-        terminal.problem(backup_job.without(made), hint)
+    problems = list(_problems(made, unpruned))
+    for problem in problems:
+        terminal.problem(*problem)
+    if problems:
         raise typer.Exit(ExitCode.DEGRADED)
     _end([Verdict(name=made.id, proof=made.proof)])
+
+
+def _problems(made: Backup, unpruned: EiderError | None) -> Iterator[tuple[str, str]]:
+    """Yield what needs attention, and what to type, after a backup that was proven."""
+    if made.state is State.SUSPECT:
+        yield _suspicion(made)
+    if made.nats_missing and made.verified:
+        hint = f"See how NATS is: eider nats status; then: eider backup (this one is {made.id})"
+        yield backup_job.without(made), hint
+    if unpruned:
+        said = f"backup {made.id} is {made.state}, but pruning failed: {unpruned.message}"
+        yield said, unpruned.hint
 
 
 def _suspicion(made: Backup) -> tuple[str, str]:
@@ -152,12 +167,16 @@ def _refuse_drill(path: Path, *, level: Level) -> None:
         )
 
 
-def foreign(app: App, name: str) -> Path | None:
-    """Return the path that was meant, unless it is a backup of the catalog."""
+def foreign(app: App, name: str, *, folder: bool = False) -> Path | None:
+    """Return the path that was meant, unless it is a backup of the catalog.
+
+    Raise ConfigError when nothing can be there, or when it is a folder and none is wanted.
+    """
+    is_folder = False
     try:
         if "/" not in name and not os.path.lexists(name):
             return None
-        Path(name).stat()
+        is_folder = stat.S_ISDIR(Path(name).stat().st_mode)
     except FileNotFoundError:
         pass  # whoever reads it says so
     except ValueError as error:
@@ -168,7 +187,9 @@ def foreign(app: App, name: str) -> Path | None:
         raise kind(
             f"cannot look at {name}: {error.strerror}", hint="See what there is: eider list"
         ) from error
-    path = Path(os.path.realpath(name))
+    path = Path(os.path.realpath(absolute(name)))
+    if is_folder and not folder:
+        raise ConfigError(f"{path} is a folder, and no archive", hint="Name an archive in it.")
     if path.parent == Path(os.path.realpath(app.directory)):
         with contextlib.suppress(EiderError):
             catalog.find(app.directory, path.name)

@@ -50,8 +50,7 @@ def _tried(prospect: Prospect, *, quiet: bool) -> Outcome[Compacted] | None:
     if prospect.asks or prospect.unfinished:
         return None
     with session.working(quiet=quiet, as_root=True) as app:
-        compaction = app.compactions()
-        return app.compact(compaction.measure)
+        return app.measure()
 
 
 def _done(
@@ -78,5 +77,6 @@ def _tell(
         compact_report.done(ended.value)
     if ended and ended.ending is Ending.REFUSED:
         if not json_:
-            problem(f"nothing was changed: {ended.why}", compact_report.REFUSED_HINT)
+            hint = "" if dry_run else compact_report.REFUSED_HINT
+            problem(f"nothing was changed: {ended.why}", hint)
         raise typer.Exit(ExitCode.DEGRADED)

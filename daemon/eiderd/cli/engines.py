@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from eiderd.cli import documents, terminal
+from eiderd.cli import completion, documents, terminal
 from eiderd.cli.group import group
-from eiderd.cli.root import Json, session
+from eiderd.cli.root import Json, absolute, session
 from eiderd.cli.terminal import BOLD, DIM, GREEN, RED, paint, say
 from eiderd.errors import ConfigError, ExitCode
 from eiderd.words import plain
@@ -29,6 +29,10 @@ cli = group(help="Install other DuckDB versions beside the bundled one.")
 _VERSION: Final = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="As in 1.4.3.")]
+Installed = Annotated[
+    str,
+    typer.Argument(metavar="VERSION", help="As in 1.4.3.", autocompletion=completion.engine),
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,9 @@ def add(
     wheel: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Install from this wheel, without a network; may be repeated."
+            metavar="FILE",
+            parser=absolute,
+            help="Install from this wheel, without a network; may be repeated.",
         ),
     ] = None,
     spatial: Annotated[
@@ -102,7 +108,7 @@ def list_(json_: Json = False) -> None:
 
 @cli.command()
 def remove(
-    version: Version,
+    version: Installed,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_: Json = False,
 ) -> None:
@@ -114,8 +120,9 @@ def remove(
     home = settings.engine_folder(number)
     if home.is_symlink() or not home.is_dir():
         raise ConfigError(f"there is no environment at {home}", hint="See: eider engine list")
-    if not yes and not _agreed(home, is_asked=not json_):
-        raise ConfigError("nothing was removed", hint=f"eider engine remove {number} --yes")
+    if not yes:
+        hint = f"eider engine remove {number} --yes"
+        terminal.ask(f"Remove {plain(str(home))}?", quiet=json_, hint=hint)
     environments.remove(home)
     used = number in settings.engine.others
     if json_:
@@ -138,12 +145,6 @@ def _existing(wheel: Path) -> Path:
     if not path.is_file() or path.suffix != ".whl":
         raise ConfigError(f"{wheel} is no wheel", hint="Name a .whl file, downloaded elsewhere.")
     return path
-
-
-def _agreed(home: Path, *, is_asked: bool) -> bool:
-    if not is_asked or not sys.stdin.isatty():
-        return False
-    return typer.confirm(f"Remove {plain(str(home))}?", default=False)
 
 
 @contextlib.contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  (typer reads it)
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eiderd.cli import documents
 from eiderd.cli.reports import columns
-from eiderd.cli.root import Json, session
+from eiderd.cli.root import Json, absolute, session
 from eiderd.cli.terminal import BOLD, GREEN, YELLOW, paint, say
 from eiderd.errors import ExitCode
 from eiderd.words import many, plain
@@ -23,12 +22,16 @@ if TYPE_CHECKING:
 
 def rescue(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The database; its WAL files stand beside it.")
+        Path,
+        typer.Argument(
+            metavar="FILE", parser=absolute, help="The database; its WAL files stand beside it."
+        ),
     ],
     to: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
+            parser=absolute,
             help="Where the rescued database goes [<state>/rescued/TIME].",
             show_default=False,
         ),
@@ -36,10 +39,8 @@ def rescue(
     json_: Json = False,
 ) -> None:
     """Bring back a database whose WAL does not replay. Only copies are touched."""
-    # Absolute, but links are kept: WAL files may stand beside the link.
-    source, target = Path(os.path.abspath(file)), to and Path(os.path.abspath(to))  # noqa: PTH100
     with session.working(quiet=json_, as_root=True) as app:
-        found = app.rescue(source, to=target).value
+        found = app.rescue(file, to=to).value
     if json_:
         documents.anything(_document(found))
     else:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import os
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  (typer reads it)
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eiderd import catalog
-from eiderd.cli import backups, restore_report, terminal
-from eiderd.cli.root import Json, complete_backup, session
+from eiderd.cli import backups, completion, restore_report, terminal
+from eiderd.cli.root import Json, absolute, session
 from eiderd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ Wanted = Annotated[
     typer.Argument(
         metavar="[BACKUP]",
         help="An id, `latest`, or the path of any archive.",
-        autocompletion=complete_backup,
+        autocompletion=completion.backup,
     ),
 ]
 
@@ -44,6 +43,7 @@ def restore(  # noqa: PLR0917  (typer calls it)
         Path | None,
         typer.Option(
             metavar="DIR",
+            parser=absolute,
             help="Unpack and prove it there; the live database stays.",
             show_default=False,
         ),
@@ -67,9 +67,8 @@ def restore(  # noqa: PLR0917  (typer calls it)
         raise ConfigError(
             "extra files are put nowhere by themselves", hint="Name a folder: --files --to DIR"
         )
-    target = to and Path(os.path.abspath(to))  # noqa: PTH100  (links are kept)
     with session.working(quiet=True, as_root=True) as looking:
-        plan, found = _plan(looking, backup, at=moment, to=target, undo=undo)
+        plan, found = _plan(looking, backup, at=moment, to=to, undo=undo)
     if not json_:
         restore_report.planned(plan, dry_run=dry_run)
     if dry_run:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eiderd import __version__, catalog, staging
+from eiderd import __version__, staging
 from eiderd import config as configuration
-from eiderd.cli import terminal
+from eiderd.cli import completion, terminal
 from eiderd.cli.group import group
-from eiderd.errors import ExitCode, NotPermitted
+from eiderd.errors import ConfigError, ExitCode, NotPermitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,12 +69,17 @@ class _Session:
         What eiderd's folders hold is only as good as whoever may write there, and what the service
         may not read is no backup of it: so root does in them what the service does, as the service.
         """
-        from eiderd.outside import ownership  # noqa: PLC0415
-
         settings = self.load()[0]
         if not as_root:
-            ownership.become_owner(settings.service.state, groups=_groups_of_the_service)
+            self.go_on_as_service(settings)
         return settings
+
+    @staticmethod
+    def go_on_as_service(settings: configuration.Settings) -> None:
+        """Let root have the rights of the service from here on."""
+        from eiderd.outside import ownership  # noqa: PLC0415
+
+        ownership.become_owner(settings.service.state, groups=_groups_of_the_service)
 
     def ensure_visible(self, settings: configuration.Settings, *folders: Path) -> None:
         """Raise NotPermitted when this person may not look into these, or into any of eiderd's."""
@@ -110,14 +116,30 @@ class _Session:
 
 
 def _groups_of_the_service() -> tuple[str, ...]:
-    """Return the groups that its unit gives it: Docker's, or that of the application's data."""
-    from eiderd.outside import sandbox  # noqa: PLC0415
+    from eiderd.outside import sandbox  # noqa: PLC0415  (only root waits for it)
 
-    found = sandbox.in_force("eiderd.service", ("SupplementaryGroups",)) or {}
-    return found.get("SupplementaryGroups", ())
+    return sandbox.groups_of_the_service()
 
 
 session = _Session()
+
+
+def absolute(path: str) -> Path:
+    """Return where a path that was typed leads, from the root. Raise ConfigError: nowhere.
+
+    Links are kept: what belongs to a file may stand beside the link.
+    """
+    if not path:  # what a variable leaves that is not set; it would be the folder one is in
+        raise ConfigError("a path is empty", hint="Name the file or the folder.")
+    try:
+        found = Path(os.path.abspath(path))  # noqa: PTH100
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"the folder from which {path} leads is gone", hint="Go elsewhere first: cd /"
+        ) from error
+    if not found.name:
+        raise ConfigError(f"{path} cannot be meant", hint="Name a file or a folder in it.")
+    return found
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it)
@@ -147,20 +169,11 @@ def _options(
     session.config, session.debug = config, False
 
 
-def complete_backup(incomplete: str) -> list[str]:
-    """Shell completion: the ids there are. Silent whatever is wrong."""
-    with contextlib.suppress(Exception):
-        directory = configuration.load(None)[0].backup.directory
-        ids = [backup.id for backup in catalog.read(directory).backups]
-        return [id_ for id_ in ("latest", *reversed(ids)) if id_.startswith(incomplete)]
-    return []
-
-
 BackupName = Annotated[
     str,
     typer.Argument(
         metavar="[BACKUP]",
         help="An id, `latest`, or the path of any archive.",
-        autocompletion=complete_backup,
+        autocompletion=completion.backup,
     ),
 ]

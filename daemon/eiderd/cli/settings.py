@@ -19,6 +19,7 @@ def check(json_: Json = False) -> None:
     from eiderd.app import App  # noqa: PLC0415  (it takes long, and `config show` is without it)
 
     settings, path = session.load()
+    session.go_on_as_service(settings)
     session.ensure_visible(settings)
     problems = App(settings).problems()
     if problems:
@@ -43,13 +44,21 @@ def show(json_: Json = False) -> None:
         terminal.toml(document)
 
 
-def print_example() -> None:
+def print_example(json_: Json = False) -> None:
     """Print an annotated configuration to start from."""
-    terminal.write(example.annotated())
+    text = example.annotated()
+    if json_:
+        documents.plain_document({"text": text})
+    else:
+        terminal.write(text)
 
 
-def print_reference() -> None:
+def print_reference(json_: Json = False) -> None:
     """Print every setting with its kind, its default and its meaning, as Markdown."""
     from eiderd.sections import reference  # noqa: PLC0415
 
-    terminal.markdown(reference.markdown())
+    text = reference.markdown()
+    if json_:
+        documents.plain_document({"text": text})
+    else:
+        terminal.markdown(text)

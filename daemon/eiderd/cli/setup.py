@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +11,7 @@ import typer
 
 from eiderd import config as configuration
 from eiderd.cli import documents, setup_report
-from eiderd.cli.root import Json, session
+from eiderd.cli.root import Json, absolute, session
 from eiderd.errors import ConfigError
 from eiderd.sections import environment
 
@@ -218,8 +217,8 @@ def _doctors_word(host: Host, config_file: str) -> list[dict[str, Any]]:
 
 def _place() -> str:
     chosen = session.config or os.environ.get(environment.CONFIG) or configuration.DEFAULT_PATH
-    return str(Path(chosen).absolute())
+    return str(absolute(str(chosen)))
 
 
 def _absolute(path: str | None) -> str | None:
-    return None if path is None else posixpath.normpath(Path(path).absolute())
+    return None if path is None else str(absolute(path))

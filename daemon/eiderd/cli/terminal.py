@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import tomli_w
 import typer
 
-from eiderd.errors import ConfigError
+from eiderd.errors import ConfigError, Interrupted
 from eiderd.words import plain
 
 if TYPE_CHECKING:
@@ -175,13 +175,20 @@ def progress() -> Iterator[Progress]:
         yield tell
 
 
-def ask(*, quiet: bool) -> None:
-    """Raise ConfigError when nobody can be asked, Abort when the answer is no."""
+def ask(
+    question: str = "Go ahead?",
+    *,
+    quiet: bool,
+    hint: str = "Look at the plan (--dry-run), then say --yes.",
+) -> None:
+    """Raise ConfigError when nobody can be asked or the answer is no, Interrupted for none."""
     if quiet or not sys.stdin.isatty() or not sys.stdout.isatty():
-        raise ConfigError(
-            "nobody is there to be asked, so nothing was done",
-            hint="Look at the plan (--dry-run), then say --yes.",
-        )
+        raise ConfigError("nobody is there to be asked, so nothing was done", hint=hint)
     flush()
-    if not typer.confirm("Go ahead?"):
-        raise typer.Abort
+    again = "To do it, run the command again."
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort as ended:
+        raise Interrupted("there was no answer, so nothing was done", hint=again) from ended
+    if not agreed:
+        raise ConfigError("the answer was no, so nothing was done", hint=again)

@@ -39,18 +39,31 @@ def become_owner(folder: Path, *, groups: Callable[[], Iterable[str]] = tuple) -
             _become(owner.st_uid, owner.st_gid, also=groups())
 
 
+def may_write(folder: Path, *, keeper: Path, groups: Iterable[str] = ()) -> bool:
+    """Say whether the owner of `keeper` may use `folder`, as far as root asks; else this process.
+
+    `groups` as above. A child asks the kernel, who knows of groups and access lists.
+    """
+    child = os.fork()
+    if child == 0:
+        refused = True
+        try:
+            with contextlib.suppress(OSError):  # not made yet: it will be root's
+                owner = keeper.stat()
+                if os.geteuid() == 0 and owner.st_uid != 0:
+                    _take_on(owner.st_uid, owner.st_gid, also=groups)
+            refused = not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+        finally:
+            os._exit(refused)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def _become(user: int, group: int, *, also: Iterable[str]) -> None:
-    groups, home, name = {group}, "/", str(user)
+    _take_on(user, group, also=also)
+    home, name = "/", str(user)
     with contextlib.suppress(KeyError):
         known = pwd.getpwuid(user)
-        groups |= set(os.getgrouplist(known.pw_name, group))
         home, name = known.pw_dir, known.pw_name
-    for one in also:
-        with contextlib.suppress(KeyError):
-            groups.add(grp.getgrnam(one).gr_gid)
-    os.setgroups(sorted(groups))
-    os.setresgid(group, group, group)
-    os.setresuid(user, user, user)  # last: it takes away the right to do the others
     os.environ.update(HOME=home, USER=name, LOGNAME=name)
     for place in (sys.prefix, sys.base_prefix):
         if not os.access(place, os.R_OK | os.X_OK):
@@ -58,6 +71,18 @@ def _become(user: int, group: int, *, also: Iterable[str]) -> None:
                 f"{name} may not read {place}, where eider or its Python is installed",
                 hint="Install it where that user may, in /opt for example: eider setup --systemd",
             )
+
+
+def _take_on(user: int, group: int, *, also: Iterable[str]) -> None:
+    groups = {group}
+    with contextlib.suppress(KeyError):
+        groups |= set(os.getgrouplist(pwd.getpwuid(user).pw_name, group))
+    for one in also:
+        with contextlib.suppress(KeyError):
+            groups.add(grp.getgrnam(one).gr_gid)
+    os.setgroups(sorted(groups))
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)  # last: it takes away the right to do the others
 
 
 # What may be run ---------------------------------------------------------------------------------

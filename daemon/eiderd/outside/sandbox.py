@@ -50,6 +50,12 @@ def _words(value: str) -> list[str]:
         return value.split()
 
 
+def groups_of_the_service() -> tuple[str, ...]:
+    """Return the groups that its unit gives it: Docker's, or that of the application's data."""
+    found = in_force("eiderd.service", ("SupplementaryGroups",)) or {}
+    return found.get("SupplementaryGroups", ())
+
+
 def groups_of(user: str) -> tuple[str, ...]:
     """Return the groups that a user is in, whatever unit it runs in."""
     try:

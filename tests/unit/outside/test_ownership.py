@@ -6,16 +6,14 @@ import grp
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from eiderd.errors import ConfigError
 from eiderd.outside import ownership
 from tests.helpers import is_root
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SERVICE = 4711
 
@@ -129,6 +127,37 @@ def test_in_a_folder_of_its_own_or_of_nobody_root_stays_root(folder: Path) -> No
     assert _who(folder / "missing") == "root again"
     os.chown(folder, 0, 0)
     assert _who(folder) == "root again"
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "may"),
+    [
+        (0, 0, 0o700, False),
+        (0, 0, 0o755, False),
+        (0, 0, 0o770, False),
+        (0, SERVICE, 0o770, True),
+        (0, 1, 0o770, True),  # a group that only its unit gives the service
+        (0, 0, 0o777, True),
+        (SERVICE, 0, 0o700, True),
+        (SERVICE, 0, 0o500, False),
+    ],
+)
+def test_whether_the_owner_may_write_elsewhere(
+    folder: Path, owner: int, group: int, mode: int, *, may: bool
+) -> None:
+    disk = Path(tempfile.mkdtemp(prefix="eider-disk-"))  # where everybody may pass
+    try:
+        os.chown(disk, owner, group)
+        disk.chmod(mode)
+        groups = [grp.getgrgid(1).gr_name]
+        assert ownership.may_write(disk, keeper=folder, groups=groups) is may
+        assert os.geteuid() == 0, "this process stays who it is"
+    finally:
+        disk.rmdir()
+
+
+def test_for_nobody_yet_this_process_is_asked(folder: Path) -> None:
+    assert ownership.may_write(folder, keeper=folder / "missing")
 
 
 # What may be run ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -103,6 +104,24 @@ def test_the_owner_of_the_state_is_told_how_to_get_backups_that_are_not_his(plac
         assert caught.value.hint == f"Let {OWNER}: chown {OWNER} {place.backups}"
 
     _as_user(OWNER, do)
+
+
+@root_only
+def test_root_checks_the_configuration_with_the_rights_of_the_service(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    os.chown(place.backups, 0, 0)
+    place.backups.chmod(0o755)
+
+    def do() -> None:
+        assert entry.main(["--config", str(place.config), "config", "check"]) == 2
+        said = capsys.readouterr().err
+        assert f"backup.directory: {OWNER} cannot write in {place.backups}" in said
+        assert "service.state" not in said
+
+    _as_user(0, do)
 
 
 @root_only
