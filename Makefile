@@ -21,11 +21,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## back up a live database, restore it by hand, compare
 	@$(BIN)/eider demo
 
-# Many tests wait for processes rather than for a processor: one worker more than there are.
+# Many tests wait for processes rather than for a processor: one worker more than there are. Which
+# files are begun first is said in tests/conftest.py.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
 test: $(READY)  ## every test but the long campaigns
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)  ## style
 	@$(BIN)/ruff check .

@@ -9,6 +9,17 @@ from pathlib import Path
 import pytest
 import structlog
 
+# Minutes each, by themselves: whichever is begun last is waited for, with all others idle. So these
+# are begun first. (pytest-xdist left to itself begins with the files that have the most tests.)
+LONG = (
+    "real/test_restore.py",
+    "service/test_package.py",
+    "real/test_guide.py",
+    "years/test_years.py",
+    "unit/test_bench_smoke.py",
+    "years/test_empty_database.py",
+)
+
 
 @pytest.fixture(autouse=True)
 def _no_eider_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +35,13 @@ def _no_logging_of_another_test() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--note-skipped", metavar="FILE", help="write the names of skipped tests here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: at for at, name in enumerate(LONG)}
+    if gone := [str(path) for path in places if not path.exists()]:
+        raise pytest.UsageError(f"LONG in {__file__} names what is not there: {', '.join(gone)}")
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

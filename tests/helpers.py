@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import os
+import pty
 import select
 import shutil
 import signal
@@ -18,6 +19,8 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from tests.databases import copy_database
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -28,36 +31,16 @@ SECONDS = 60
 ROWS = 4_000
 WAL_ROWS = 500
 
-_BUILD = """
-import os, sys
-import duckdb
-connection = duckdb.connect(sys.argv[1])
-run = connection.execute
-run("SET threads = 1")
-run("CREATE TABLE facts (id INTEGER PRIMARY KEY, word VARCHAR, noise UBIGINT)")
-run(f"INSERT INTO facts SELECT i, 'word ' || i, hash(i) FROM range({int(sys.argv[2])}) r(i)")
-run("CREATE INDEX words ON facts (word)")
-run("CHECKPOINT")
-run("SET wal_autocheckpoint = '1GB'")
-if int(sys.argv[3]):
-    first, last = int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3])
-    run(f"INSERT INTO facts SELECT i, 'late ' || i, hash(i) FROM range({first}, {last}) r(i)")
-    os._exit(0)  # as a crash: the WAL stays
-connection.close()
-"""
-
 
 def build_database(
     path: Path, *, rows: int = ROWS, wal_rows: int = WAL_ROWS, python: str = sys.executable
 ) -> Path:
-    """Make a database of about a megabyte, with `wal_rows` of its rows only in the WAL."""
+    """Make a database of about a megabyte, with `wal_rows` of its rows only in the WAL.
+
+    All that are made with the same figures are one database, byte by byte.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [python, "-c", _BUILD, str(path), str(rows), str(wal_rows)],
-        check=True,
-        capture_output=True,
-        timeout=SECONDS,
-    )
+    copy_database(path, rows=rows, wal_rows=wal_rows, python=python)
     assert path.with_name(f"{path.name}.wal").exists() == bool(wal_rows)
     return path
 
@@ -162,6 +145,27 @@ def run_eider(
         peak_bytes=peak,
         seconds=time.monotonic() - began,
     )
+
+
+def on_terminal(*words: str, typed: str, config: Path | None = None) -> tuple[str, int]:
+    """Run `eider` on a terminal, where somebody types this. Return what it showed, and its code."""
+    ours, theirs = pty.openpty()
+    chosen = ("--config", str(config)) if config else ()
+    ran = subprocess.Popen(
+        [EIDER, *chosen, *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="dumb"),
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    said = b""
+    with contextlib.suppress(OSError):  # the end of the terminal
+        while data := os.read(ours, 4096):
+            said += data
+    os.close(ours)
+    return said.decode(), ran.wait(timeout=SECONDS)
 
 
 def _tree(pid: int) -> list[int]:

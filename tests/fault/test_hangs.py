@@ -11,6 +11,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,7 +142,12 @@ def _goes_on(service: Running, job: str) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    ["exec sleep 1000", "kill -STOP $$", "trap '' TERM INT; while :; do :; done"],
+    [
+        # Not `sleep`: what is looked for below is a command line that names eiderd, and the engine.
+        f"exec {sys.executable} -c 'import time; time.sleep(1000)' eiderd \"$0\"",
+        "kill -STOP $$",
+        "trap '' TERM INT; while :; do :; done",
+    ],
     ids=["sleeps", "is stopped", "spins"],
 )
 def test_an_engine_that_hangs_is_ended_at_its_deadline(
@@ -153,6 +159,7 @@ def test_an_engine_that_hangs_is_ended_at_its_deadline(
         engine__deadline="2s",
     ) as service:  # fmt: skip
         service.until(lambda: any(job == "backup" for job in _at_work(service)))
+        service.until(lambda: bool(children_with(str(home))), what="the engine that hangs")
         _goes_on(service, "disk")
         assert service.get("/healthz")[0] == 200
         service.until(lambda: service.metrics()[UNPROVEN] == 1, seconds=20, what="unproven")
@@ -294,6 +301,27 @@ def test_a_watcher_that_hangs_overruns_and_the_others_go_on(place: Place, broken
         assert service.get("/healthz")[0] == 200
         broken.mend("look")
         service.until(lambda: service.ready()["condition"] == "well", what="it is over")
+
+
+def test_what_a_slow_first_look_finds_again_has_not_begun_anew(
+    place: Place, broken: Broken
+) -> None:
+    def since(service: Running) -> list[str]:
+        found = service.ready()["findings"]
+        return [one["since"] for one in found if one["kind"] == "no_retention_rules"]
+
+    with running(place, env=broken.env) as service:
+        service.until(lambda: bool(since(service)), what="the finding")
+        (first,) = since(service)
+        assert service.end() == 0
+    broken.break_("look")
+    with running(place, env=broken.env) as service:  # ready, though not all has been looked at
+        assert since(service) == []
+        broken.mend("look")
+        service.until(lambda: bool(since(service)), what="the finding")
+        assert since(service) == [first]
+        cleared = [line for line in service.lines() if line["word"] == "finding_cleared"]
+        assert "no_retention_rules" not in [line["kind"] for line in cleared]
 
 
 @pytest.mark.parametrize("helper", ["clockwork", "web"])

@@ -175,7 +175,7 @@ def test_an_endless_header_and_an_endless_body_end(
 def test_thirty_dripping_clients_keep_nobody_waiting(
     served: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "LONGEST_SECONDS", 2.0)
+    monkeypatch.setattr(web, "LONGEST_SECONDS", 6.0)
     clients = [_connect(served) for _ in range(30)]
     ended: set[int] = set()
     asked = 0
@@ -187,14 +187,14 @@ def test_thirty_dripping_clients_keep_nobody_waiting(
                     client.sendall((GET[:-2] + b"X: y\r\n" * 1_000)[asked % 90 :][:1])
             except ConnectionError:
                 ended.add(number)
-        _is_well(served)
+        _is_well(served, within=4)  # whoever waited for one of them would wait longer
         asked += 1
         assert time.monotonic() - began < 20
         time.sleep(0.02)
     for client in clients:
         client.close()
     assert asked > 10
-    assert time.monotonic() - began >= 1.5, "they were ended too early to count"
+    assert time.monotonic() - began >= 5.5, "they were ended too early to count"
 
 
 def test_whoever_says_nothing_is_sent_away(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:

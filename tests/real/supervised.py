@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,7 @@ from tests.helpers import Place, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SEED_ROWS = "2000"
 APPLICATION = Path(__file__).parents[2] / "packaging" / "demo" / "cartographus.py"
 
 # Starts, stops and tells the state of the application.
@@ -39,7 +44,7 @@ if verb == "start":
         time.sleep(0.02)
     ledger = root / f"ledger-{time.time_ns()}"
     words = [python, application, "serve", "--database", str(root / "data/app.duckdb"),
-             "--ledger", str(ledger), "--seed-rows", "2000", "--pace", "0.01"]
+             "--ledger", str(ledger), "--pace", "0.01"]
     with (root / "log").open("ab") as log, (root / "said").open("wb") as said:
         process = subprocess.Popen(words, stdout=said, stderr=log, start_new_session=True)
     pid_file.write_text(str(process.pid))
@@ -136,13 +141,39 @@ class Run:
         return document
 
 
+def kill_with_children(process: subprocess.Popen[bytes]) -> None:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+    process.communicate()
+
+
+@functools.cache
+def _seeded(python: Path, application: Path) -> Path:
+    """Return the data of an application that was started once, which takes it a second."""
+    folder = Path(tempfile.mkdtemp(prefix="eider-seeded-"))
+    atexit.register(shutil.rmtree, folder)
+    data = folder / "data"
+    data.mkdir()
+    files = ["--database", str(data / "app.duckdb"), "--ledger", str(folder / "ledger")]
+    words = [str(python), str(application), "serve", *files, "--seed-rows", SEED_ROWS]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith(b"ready")
+        process.terminate()
+    return data
+
+
 @contextlib.contextmanager
 def supervised(
     root: Path, python: Path, *, application: Path = APPLICATION, **settings: object
 ) -> Iterator[Run]:
-    """Run the application on a new database, with a configuration that can stop and start it."""
+    """Run the application on a young database, with a configuration that can stop and start it."""
     place = Place(root)
-    place.database.parent.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_seeded(python, application), place.database.parent)
     (root / "supervisor.py").write_text(SUPERVISOR)
     run = Run(place, application)
     run.install(python)

@@ -178,9 +178,13 @@ def test_it_goes_on_when_the_keeper_is_killed(application: Application) -> None:
 
 
 def test_it_is_not_held_for_longer_than_was_said(application: Application) -> None:
+    # It is seen from within: from here one could look too late.
+    pid, frozen = application.process.pid, application.folder / "frozen"
+    seen = f"until grep -q '^State:.T' /proc/{pid}/status; do :; done; touch {frozen}"
+    words = application.words(freeze=["sh", "-c", f"kill -STOP {pid}; {seen}"])
     began = time.monotonic()
-    with hold.kept(application.words(), hold="freeze", seconds=0.5) as keeper, keeper.held():
-        until(application.is_frozen)
+    with hold.kept(words, hold="freeze", seconds=0.5) as keeper, keeper.held():
+        until(frozen.exists)
         until(lambda: not application.is_frozen())
         assert 0.4 < time.monotonic() - began < 10
 

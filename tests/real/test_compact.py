@@ -10,6 +10,8 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -193,6 +195,7 @@ def _is_held_by(run: Run, process: subprocess.Popen[bytes]) -> bool:
 def test_nothing_that_was_committed_meanwhile_is_lost(app: Run) -> None:
     app.place.backup()
     with _stopped(app) as process:
+        process.send_signal(signal.SIGSTOP)  # it is not to end before it is disturbed
         # An engine cannot open it, and what takes no lock is seen.
         code = "import duckdb, sys; duckdb.connect(sys.argv[1])"
         opened = subprocess.run(
@@ -200,6 +203,7 @@ def test_nothing_that_was_committed_meanwhile_is_lost(app: Run) -> None:
         )
         assert b"Could not set lock" in opened.stderr
         os.utime(app.database)
+        process.send_signal(signal.SIGCONT)
         _out, err = process.communicate(timeout=60)
     assert process.returncode == 11, err
     assert b"was changed while it was compacted" in err
@@ -230,8 +234,10 @@ def test_one_that_was_killed_is_ended_by_the_next(app: Run) -> None:
 # Where nobody manages the application ------------------------------------------------------------
 
 
-def _given_a_churned_place(root: Path, **settings: object) -> Place:
-    place = helpers.given_place(root)
+@pytest.fixture(scope="module")
+def churned(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place with a backup, whose database is mostly free blocks."""
+    place = helpers.given_place(tmp_path_factory.mktemp("churned") / "place")
     code = "import duckdb, sys; run = duckdb.connect(sys.argv[1]).execute; run(sys.argv[2])"
     sql = (
         "CREATE TABLE rubbish AS SELECT hash(i) AS a FROM range(1000000) r(i); CHECKPOINT; "
@@ -239,16 +245,23 @@ def _given_a_churned_place(root: Path, **settings: object) -> Place:
     )
     command = [sys.executable, "-c", code, str(place.database), sql]
     subprocess.run(command, check=True, timeout=60)
-    return place.configure(engine__application=_bundled_engine(), **settings)
+    place.configure(engine__application=_bundled_engine()).backup()
+    return place.clone(place.root.with_name("kept"))
+
+
+@pytest.fixture
+def place(churned: Place) -> Place:
+    """It as it was, where it was: the backup is of a database of that path."""
+    root = churned.root.with_name("place")
+    shutil.rmtree(root)
+    return churned.clone(root).configure(engine__application=_bundled_engine())
 
 
 def _bundled_engine() -> str:
     return importlib.metadata.version("duckdb")
 
 
-def test_without_an_application_the_lock_decides(tmp_path: Path) -> None:
-    place = _given_a_churned_place(tmp_path)
-    place.backup()
+def test_without_an_application_the_lock_decides(place: Place) -> None:
     with place.database.open("r+b") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
         ran = place.eider("compact", "--yes").good_manners()
@@ -272,9 +285,19 @@ def test_without_an_application_the_lock_decides(tmp_path: Path) -> None:
     assert outcomes == ["failed", "done", "refused"]
 
 
-def test_nobody_who_could_say_yes_is_asked(tmp_path: Path) -> None:
-    place = _given_a_churned_place(tmp_path)
-    place.backup()
+def test_a_look_is_no_compaction_in_the_journal(place: Place) -> None:
+    place.configure(engine__application=_bundled_engine(), compact__min_gain=0.9999)
+    known = (place.state / "journal.jsonl").read_bytes()
+    refused = place.eider("compact", "--dry-run").good_manners()
+    assert refused.code == 3, refused
+    assert "--dry-run" not in refused.stderr, "that was typed"
+    place.configure()
+    nothing_to_write_it = place.eider("compact", "--dry-run").good_manners()
+    assert nothing_to_write_it.code == 2, nothing_to_write_it
+    assert (place.state / "journal.jsonl").read_bytes() == known
+
+
+def test_nobody_who_could_say_yes_is_asked(place: Place) -> None:
     before = place.database.read_bytes()
     for words in (("compact", "--json"), ("compact",)):
         ran = place.eider(*words).good_manners()
@@ -284,9 +307,7 @@ def test_nobody_who_could_say_yes_is_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not helpers.is_root(), reason="only root can mount a small disk")
-def test_a_disk_without_room_is_refused_with_the_figures(tmp_path: Path) -> None:
-    place = _given_a_churned_place(tmp_path)
-    place.backup()
+def test_a_disk_without_room_is_refused_with_the_figures(place: Place, tmp_path: Path) -> None:
     data = place.database.parent
     kept = tmp_path / "kept"
     data.rename(kept)
@@ -305,9 +326,7 @@ def test_a_disk_without_room_is_refused_with_the_figures(tmp_path: Path) -> None
 # In a window -------------------------------------------------------------------------------------
 
 
-def test_by_itself_only_while_its_window_is_open_and_lasts(tmp_path: Path) -> None:
-    place = _given_a_churned_place(tmp_path)
-    place.backup()
+def test_by_itself_only_while_its_window_is_open_and_lasts(place: Place) -> None:
     now, hour = datetime.datetime.now(datetime.UTC), datetime.timedelta(hours=1)
     size = place.database.stat().st_size
 
@@ -334,8 +353,7 @@ def test_by_itself_only_while_its_window_is_open_and_lasts(tmp_path: Path) -> No
 # By a URL ----------------------------------------------------------------------------------------
 
 
-def test_an_application_that_can_do_it_itself_is_asked(tmp_path: Path) -> None:
-    place = _given_a_churned_place(tmp_path)
+def test_an_application_that_can_do_it_itself_is_asked(place: Place, tmp_path: Path) -> None:
     heard: list[tuple[str, str | None]] = []
     pages = [b"<!doctype html>", b'{"status": "success"}']
 
@@ -354,7 +372,6 @@ def test_an_application_that_can_do_it_itself_is_asked(tmp_path: Path) -> None:
         def log_message(self, *_words: object) -> None:
             pass
 
-    place.backup()
     secret = tmp_path / "headers"
     secret.write_text("Authorization: Bearer of-a-test\n")
     secret.chmod(0o600)

@@ -191,7 +191,7 @@ def test_one_that_docker_starts_over_and_over_is_a_restart_loop(docker: containe
         "sh", "-c", "exit 3",
     )  # fmt: skip
     try:
-        found, known = _watched("short", minute=0, known=watcher.FIRST_OF_MANY)
+        found, known = _watched("short", minute=0, known=watcher.Known(suspected=frozenset()))
         assert Kind.RESTART_LOOP not in found
         docker.do("start", "short")
         until(lambda: docker.restarts("short") >= 3, what="three restarts")

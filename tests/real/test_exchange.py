@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +11,7 @@ import pytest
 from eiderd.outside import swap
 from tests import helpers
 from tests.helpers import Place, build_database, given_place, until
-from tests.real.supervised import Run, supervised
+from tests.real.supervised import Run, kill_with_children, supervised
 from tests.running import running
 
 METRIC = 'eider_findings{kind="exchange_unfinished",severity="critical"}'
@@ -45,7 +41,7 @@ def _given_half_an_exchange(place: Place) -> None:
         restart=False,
     )
     work = swap.Swap(place.database, plan)
-    work._write_plan()
+    work._write_plan(plan)
     work._copy_old_wals()
     work._copy_new_wals()
     work._set_aside()
@@ -64,6 +60,7 @@ def test_half_an_exchange_is_seen_everywhere_and_not_backed_up(tmp_path: Path) -
     assert "did not end" in refused.stderr
     assert "eider restore" in refused.stderr
     # An application that was started meanwhile has made an empty one: that is no database either.
+    place.wal.unlink()  # as its engine does, too
     build_database(place.database, rows=1, wal_rows=0)
     assert place.eider("backup").code == 14
     place.database.unlink()
@@ -100,22 +97,13 @@ def test_one_that_was_killed_while_the_application_was_started_is_seen_until_it_
 
     until(is_in_place, what="the files are exchanged")
     assert "exchange_unfinished" not in _kinds(app.place), "while it is at work, it is at work"
-    _kill_with_children(process)
+    kill_with_children(process)
     (app.root / "wait").unlink()
     assert "exchange_unfinished" in _kinds(app.place)
     assert app.place.eider("backup").code == 0, "all of one set is in place"
     assert app.place.eider("restore", "--yes").code == 0
     assert not _plan_path(app.place).exists()
     assert "exchange_unfinished" not in _kinds(app.place)
-
-
-def _kill_with_children(process: subprocess.Popen[bytes]) -> None:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    process.kill()
-    for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(child), signal.SIGKILL)
-    process.communicate()
 
 
 def _kinds(place: Place) -> set[str]:

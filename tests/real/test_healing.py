@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,21 +99,33 @@ def test_a_corrupt_archive_is_moved_aside_and_a_new_backup_taken(place: Place) -
 
 
 def test_a_backup_that_fails_is_tried_again_and_less_often_until_it_works(place: Place) -> None:
-    with _healing(place, heal__tries=5) as service:
+    cooling: list[dict[str, Any]] = []
+
+    def is_cooling_again() -> bool:
+        cooling[:] = [one for one in _explained(place)["decisions"]
+                      if one["verdict"] == "cooling" and one["tries"] >= 2]  # fmt: skip
+        return bool(cooling)
+
+    # Longer than the two looks that any try takes.
+    with _healing(place, heal__tries=5, heal__cooldown="2s") as service:
         _until_backed_up(service)
         wal = _given_a_wal_that_is_none(place)
         assert place.eider("backup").code == 14
         _until(service, lambda: _tried(service, "backup", "failed") >= 2, what="two tries")
-        first, second = sorted(_explained(place)["attempts"], key=lambda one: one["at"])[:2]
-        assert _seconds(second["at"]) - _seconds(first["ended_at"]) >= 1
-        cooling = [one for one in _explained(place)["decisions"] if one["verdict"] == "cooling"]
-        for one in cooling:
-            assert one["next_at"]
-            assert one["command"] == "eider backup"
+        _until(service, is_cooling_again, what="cooling")
+        (one,) = cooling
+        assert one["next_at"]
+        assert one["command"] == "eider backup"
         wal.rmdir()
         _until_backed_up(service, 2)
         _until(service, lambda: "job_failed" not in service.kinds(), what="clear")
         assert _tried(service, "backup") == 1
+        tried = sorted(_explained(place)["attempts"], key=lambda one: one["at"])
+        gaps = [_seconds(later["at"]) - _seconds(one["ended_at"])
+                for one, later in itertools.pairwise(tried)]  # fmt: skip
+        assert len(gaps) >= 2
+        for number, gap in enumerate(gaps):
+            assert gap >= 2 * 2**number
 
 
 def _seconds(moment: str) -> float:

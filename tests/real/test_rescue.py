@@ -153,17 +153,27 @@ def test_a_stale_index_is_never_handed_back(engines: Engines, tmp_path: Path) ->
 # An emptied table, and the older header
 
 
-def _given_emptied(engines: Engines, root: Path) -> tuple[Path, Place]:
+@pytest.fixture(scope="module")
+def emptied(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table that a checkpoint left with no rows, and a backup of it when it had them."""
+    root = tmp_path_factory.mktemp("emptied")
     image = images.plain(engines("1.4.3"), root / "data")
     _sql(engines("1.4.3"), image, "CREATE TABLE other AS SELECT 7 AS seven", "CHECKPOINT")
     _given_backup_of_all(root, image, engines)
     _sql(engines("1.4.3"), image, "DELETE FROM numbers", "CHECKPOINT")
-    return image, _given_place(root, image, engines, application="1.4.3", others="1.4.3")
+    return image
 
 
-def test_the_older_header_brings_an_emptied_table_back(engines: Engines, tmp_path: Path) -> None:
-    image, place = _given_emptied(engines, tmp_path)
+def _given_emptied(emptied: Path, root: Path, engines: Engines) -> tuple[Path, Place]:
+    place = Place(emptied.parents[1]).clone(root / "place")
+    image = place.root / emptied.parent.name / emptied.name
+    return image, _given_place(place.root, image, engines, application="1.4.3", others="1.4.3")
+
+
+def test_the_older_header_brings_an_emptied_table_back(
+    engines: Engines, emptied: Path, tmp_path: Path
+) -> None:
+    image, place = _given_emptied(emptied, tmp_path, engines)
     found = _rescued(place, image)
     assert found["how"].startswith("the older header")
     assert found["tables"]["numbers"]["rescued"] == 400_000
@@ -173,9 +183,9 @@ def test_the_older_header_brings_an_emptied_table_back(engines: Engines, tmp_pat
 
 
 def test_an_older_header_whose_blocks_were_used_again_is_not_believed(
-    engines: Engines, tmp_path: Path
+    engines: Engines, emptied: Path, tmp_path: Path
 ) -> None:
-    image, place = _given_emptied(engines, tmp_path)
+    image, place = _given_emptied(emptied, tmp_path, engines)
     # As many rows of the same kind: they go where the old ones were, before any checkpoint.
     python = engines("1.4.3")
     again = "SELECT i, hash(i + 1) AS noise FROM range(400000) AS source(i)"
@@ -201,9 +211,9 @@ def _scramble_the_root(image: Path) -> None:
 
 
 def test_without_a_backup_to_compare_with_the_older_header_is_not_believed(
-    engines: Engines, tmp_path: Path
+    engines: Engines, emptied: Path, tmp_path: Path
 ) -> None:
-    image, place = _given_emptied(engines, tmp_path)
+    image, place = _given_emptied(emptied, tmp_path, engines)
     shutil.rmtree(place.backups)
     _scramble_the_root(image)
     refused = _rescued(place, image, code=12)["error"]["message"]

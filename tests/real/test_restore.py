@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests import helpers
 from tests.helpers import Entry, run_eider, until
-from tests.real.supervised import Run, supervised
+from tests.real.supervised import Run, kill_with_children, supervised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,11 +186,13 @@ def test_behind_a_link_the_wal_comes_where_the_engine_looks_for_it(
 def test_a_restore_that_was_killed_anywhere_is_ended_by_the_next(app: Run) -> None:
     app.place.backup()
     late = app.write_more()
-    # Killed while the application is down.
+    # Killed while the application is down, which is where it stays.
+    (app.root / "wait").touch()
     process = helpers.start("restore", "--yes", config=app.place.config)
     until(lambda: not app.runs() or process.poll() is not None, what="the application stops")
-    process.kill()
-    process.communicate()
+    kill_with_children(process)
+    assert process.returncode == -signal.SIGKILL
+    (app.root / "wait").unlink()
     ran = run_eider("restore", "--yes", config=app.place.config).good_manners()
     assert ran.code == 0, ran
     assert not [name for name in app.data() if name.startswith(".")]

@@ -292,7 +292,7 @@ def test_while_the_store_is_busy_an_old_mirror_is_shown_and_its_age_told(place: 
     os.utime(mark, (time.time() - 600, time.time() - 600))
     with _lock_on(place.state):
         said = place.eider("schema", "--json").json
-        assert "another process" in said["mirror"]["why_old"] or said["mirror"]["why_old"]
+        assert "another eider is at work" in said["mirror"]["why_old"]
         shown = place.eider("schema").stdout
     assert "10 minutes old; it could not be brought up to date" in shown
     mark.unlink()
