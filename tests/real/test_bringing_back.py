@@ -25,7 +25,7 @@ from eiderd.health import Kind
 from eiderd.jobs.rescue import NotRescued
 from eiderd.lookout import WATCHERS, Lookout, blind
 from eiderd.maintenance import bring_back as bringing_back
-from eiderd.model import Ending, Job, RunOutcome
+from eiderd.model import Ending, Job, Outcome, RunOutcome
 from eiderd.outside import clock, rescue, steady
 from tests.helpers import Place, given_place, is_root
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eiderd.jobs.rescue import Rescued
-    from eiderd.model import Outcome
 
 ROWS, LATE = 3_000, 200
 
@@ -492,10 +491,11 @@ def test_while_it_is_replaced_its_disk_is_busy(
     place.database.write_bytes(bytes(100_000))
     held: list[str] = []
 
-    def restored(*_args: object, **_words: object) -> None:
+    def restored(*_args: object, **_words: object) -> Outcome[None]:
         folder = os.path.realpath(place.database.parent)
         links = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
         held.extend(link for link in links if link == folder)
+        return Outcome(ending=Ending.DONE, value=None)
 
     monkeypatch.setattr(bringing_back, "_restored", restored)
     bringing_back.run(_app(place))

@@ -189,7 +189,9 @@ def _stopped(run: Run) -> Iterator[subprocess.Popen[bytes]]:
 def _is_held_by(run: Run, process: subprocess.Popen[bytes]) -> bool:
     assert process.poll() is None, process.communicate()
     found = lock_holder.holder(run.database)
-    return found is not None and found.pid == process.pid
+    is_held = found is not None and found.pid == process.pid
+    # What it works in is made last: from here on it knows what the files were like.
+    return is_held and any((run.place.state / "scratch").glob("run-*"))
 
 
 def test_nothing_that_was_committed_meanwhile_is_lost(app: Run) -> None:
