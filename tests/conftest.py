@@ -60,15 +60,17 @@ class _NoteSkipped:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._names: set[str] = set()
+        self._names: dict[str, None] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped:
-            self._names.add(report.nodeid)
+            self._names[report.nodeid] = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
-            self._names.add(report.nodeid)
+            self._names[report.nodeid] = None
 
     def pytest_sessionfinish(self) -> None:
-        self._path.write_text("".join(f"{name}\n" for name in sorted(self._names)))
+        # File after file, and in each in its own order: one test may go on where the last ended.
+        names = sorted(self._names, key=lambda name: name.partition("::")[0])
+        self._path.write_text("".join(f"{name}\n" for name in names))
