@@ -95,7 +95,7 @@ def test_one_that_was_killed_while_the_application_was_started_is_seen_until_it_
         plan = _plan_path(app.place)
         return plan.exists() and json.loads(plan.read_text())["phase"] == "in"
 
-    until(is_in_place, what="the files are exchanged")
+    until(is_in_place, what="the files are exchanged", seconds=60)
     assert "exchange_unfinished" not in _kinds(app.place), "while it is at work, it is at work"
     kill_with_children(process)
     (app.root / "wait").unlink()
